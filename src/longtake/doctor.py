@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What this machine has, and what to type for what it lacks."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import metadata
+from importlib.util import find_spec
+
+LIBRARIES = ("torch", "numpy", "safetensors", "av", "pillow", "tyro", "rich")
+DECODERS = ("h264", "hevc", "vp9", "av1", "mpeg4", "mjpeg")
+EXTRAS = {"eval": "scipy"}  # what pip calls it: the library that it brings
+ENOUGH_DISK = 1_000_000_000  # bytes; the demo leaves far less
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing looked at."""
+
+    name: str
+    found: str
+    status: str  # "ok", "missing" (an extra or a decoder, the rest works) or "broken" (the main job cannot run)
+    remedy: str = ""  # what to type; empty if nothing needs doing
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _libraries() -> Iterator[Check]:
+    for library in LIBRARIES:
+        version = _version(library)
+        if version:
+            yield Check(library, version, "ok")
+        else:
+            yield Check(library, "not installed", "broken", "pip install longtake")
+
+
+def _device() -> Iterator[Check]:
+    import torch
+
+    threads = f"{torch.get_num_threads()} threads of {os.cpu_count()} cores"
+    yield Check("cpu", f"{platform.processor() or platform.machine()}, {threads}", "ok")
+    if torch.cuda.is_available():
+        for index in range(torch.cuda.device_count()):
+            properties = torch.cuda.get_device_properties(index)
+            yield Check(f"cuda:{index}", f"{properties.name}, {properties.total_memory / 2**30:.0f} GiB", "ok")
+    elif torch.backends.mps.is_available():
+        yield Check("mps", "Apple GPU", "ok")
+    else:
+        yield Check("gpu", "none that torch can use; the CPU is used", "missing")
+
+
+def _decoders() -> Iterator[Check]:
+    import av
+
+    missing = [name for name in DECODERS if name not in av.codecs_available]
+    found = ", ".join(name for name in DECODERS if name not in missing)
+    if not missing:
+        yield Check("video decoders", found, "ok")
+    elif "h264" in missing:
+        yield Check("video decoders", found or "none", "broken", "pip install --force-reinstall av")
+    else:
+        yield Check("video decoders", f"{found}; not {', '.join(missing)}", "missing")
+
+
+def _extras() -> Iterator[Check]:
+    for extra, library in EXTRAS.items():
+        if find_spec(library):
+            yield Check(f"[{extra}]", f"{library} {_version(library)}", "ok")
+        else:
+            yield Check(f"[{extra}]", f"{library} is not installed", "missing", f"pip install 'longtake[{extra}]'")
+
+
+def _model() -> Iterator[Check]:
+    from longtake.errors import LongtakeError
+    from longtake.registry import load
+
+    try:
+        load("longtake-small", device="cpu")
+    except LongtakeError as error:
+        yield Check("longtake-small", str(error), "broken", "pip install --force-reinstall longtake")
+    else:
+        yield Check("longtake-small", "the embedded weights load", "ok")
+
+
+def _disk() -> Iterator[Check]:
+    free = shutil.disk_usage(".").free
+    text = f"{free / 1e9:.1f} GB free in this folder"
+    yield Check(
+        "disk", text, "ok" if free > ENOUGH_DISK else "missing", "" if free > ENOUGH_DISK else "free some space"
+    )
+
+
+def examine() -> list[Check]:
+    """Look at Python, libraries, devices, decoders, extras, the embedded model and the disk.
+
+    Where a library of the core is missing, what needs it is not looked at.
+    """
+    checks = [Check("python", f"{platform.python_version()} on {platform.platform(terse=True)}", "ok"), *_libraries()]
+    if all(check.status == "ok" for check in checks):
+        for look in (_device, _decoders, _model):
+            checks += look()
+    return [*checks, *_extras(), *_disk()]

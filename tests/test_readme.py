@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every snippet in the README and in docs/ works: Python runs, shell lines name what exists."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from longtake import cli
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+FENCE = re.compile(r"^```(\w+)\n(.*?)^```", re.M | re.S)
+LINK = re.compile(r"\]\(([^)#]+)(?:#[^)]*)?\)|<img[^>]+src=\"([^\"]+)\"")
+
+
+@dataclass(frozen=True)
+class Block:
+    document: Path
+    line: int
+    language: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.document.name}:{self.line}"
+
+
+def _blocks(document: Path) -> list[Block]:
+    text = document.read_text(encoding="utf-8")
+    return [Block(document, text[: m.start()].count("\n") + 1, m[1], m[2]) for m in FENCE.finditer(text)]
+
+
+BLOCKS = [block for document in DOCUMENTS for block in _blocks(document)]
+PYTHON = [block for block in BLOCKS if block.language == "python"]
+SHELL = [
+    (block, line)
+    for block in BLOCKS
+    if block.language == "bash"
+    for line in block.text.replace("\\\n", " ").splitlines()
+    if line.strip() and not line.lstrip().startswith("#")
+]
+
+
+def test_the_readme_has_snippets_and_two_commands() -> None:
+    readme = [block for block in BLOCKS if block.document.name == "README.md"]
+    lines = [line.split("#")[0].strip() for block in readme for line in block.text.splitlines()]
+    assert "make demo" in lines
+    assert "make test" in lines
+    assert any(block.language == "python" for block in readme)
+
+
+def test_every_block_is_of_a_known_kind() -> None:
+    kinds = {block.language for block in BLOCKS}
+    assert kinds <= {"python", "bash", "text", "json"}, "a block of another kind would go unchecked"
+
+
+@pytest.fixture
+def workshop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with what the snippets name: clip.mp4, a short take of moving stripes."""
+    import av
+
+    rng = np.random.default_rng(0)
+    texture = rng.integers(0, 255, (96, 192, 3), dtype=np.uint8)
+    with av.open(str(tmp_path / "clip.mp4"), "w") as container:
+        stream = container.add_stream("mpeg4", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 128, 96, "yuv420p"
+        for shift in range(4):
+            picture = np.ascontiguousarray(texture[:, 4 * shift : 4 * shift + 128])
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode(None))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("document", sorted({block.document for block in PYTHON}), ids=lambda path: path.name)
+def test_python_snippets_run(document: Path, workshop: Path) -> None:
+    """The blocks of one document run in order and share their names, as a reader would type them."""
+    names: dict[str, object] = {"__name__": "__snippet__"}
+    for block in PYTHON:
+        if block.document == document:
+            # Padded so that a failure shows the line in the document.
+            exec(compile("\n" * block.line + block.text, str(document), "exec"), names)
+
+
+@cache
+def _help(verb: str) -> str:
+    result = subprocess.run(
+        [sys.executable, "-m", "longtake", *verb.split(), "--help"], capture_output=True, text=True, check=True
+    )
+    return result.stdout
+
+
+@pytest.mark.parametrize(("block", "line"), SHELL, ids=lambda value: str(value) if isinstance(value, Block) else "")
+def test_shell_lines_name_what_exists(block: Block, line: str) -> None:
+    words = shlex.split(line, comments=True)
+    while words and re.fullmatch(r"[A-Z_]+=\S*", words[0]):  # VARIABLE=value in front of a command
+        words.pop(0)
+    command = Path(words[0]).name
+    if command == "longtake" or words[:3] == ["python", "-m", "longtake"]:
+        arguments = words[1:] if command == "longtake" else words[3:]
+        if arguments[0].startswith("-"):
+            assert cli.main(arguments) == 0
+            return
+        verb, rest = cli.split_verb(arguments)
+        for word in rest:
+            if word.startswith("--"):
+                flag = word.split("=")[0]
+                assert re.search(rf"(?<![\w-]){re.escape(flag)}(?![\w-])", _help(verb)), f"{verb} has no {flag}"
+    elif command == "make":
+        targets = [word for word in words[1:] if "=" not in word]
+        makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+        assert all(re.search(rf"^{re.escape(target)}:", makefile, re.M) for target in targets)
+    elif command in ("python", "torchrun"):
+        script = next((word for word in words[1:] if word.endswith(".py")), None)
+        assert script is None or (ROOT / script).is_file()
+    else:
+        assert command in {"pip", "git", "cd", "pre-commit"}, f"the test does not know how to check `{line}`"
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_links_inside_the_repository_lead_somewhere(document: Path) -> None:
+    text = document.read_text(encoding="utf-8")
+    targets = [target for match in LINK.finditer(text) for target in match.groups() if target]
+    missing = [t for t in targets if "://" not in t and not (document.parent / t).exists()]
+    assert not missing
