@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The heads of the CUT3R family: own-camera points, world points, colour and pose from one exchange.
+
+Published variants: `dpt` and `linear`. Ours: `conv`, whose own-camera points are a depth along the rays of one predicted
+focal length, so that straight walls stay straight, and whose colour head is left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from longtake.detokenize.conv import ConvHead
+from longtake.detokenize.dpt import DptAdapter, channels_last
+from longtake.detokenize.linear import PatchHead
+from longtake.frame import Exchange, Heads
+from longtake.geometry.activations import activate_confidence, activate_points, activate_pose, activate_rgb
+from longtake.geometry.camera import pixel_grid
+from longtake.nn import ConditionedBlock, Mlp, rope_table
+
+PATCH = 16
+
+
+class WorldTokens(nn.Module):
+    """Image tokens seen from the pose token: what the world points are read from."""
+
+    def __init__(self, width: int, heads: int, depth: int, rope_base: float, mlp_ratio: float) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(ConditionedBlock(width, heads, mlp_ratio) for _ in range(depth))
+        self.head_dim, self.rope_base = width // heads, rope_base
+
+    def forward(self, tokens: Tensor, pose_token: Tensor, positions: Tensor) -> Tensor:
+        """tokens (n, N, E), pose_token (n, E), positions (N, 2) -> (n, N, E)."""
+        dtype = self.blocks[0].norm1.norm.weight.dtype  # type: ignore[union-attr]
+        table = rope_table(positions, self.head_dim, dtype, self.rope_base)
+        for block in self.blocks:
+            tokens = block(tokens, pose_token, table)
+        return tokens
+
+
+class PublishedHeads(nn.Module):
+    """The heads of the official CUT3R checkpoints."""
+
+    def __init__(
+        self,
+        kind: str,
+        feature_width: int,
+        width: int,
+        heads: int,
+        *,
+        color: bool = True,
+        dpt_width: int = 256,
+        dpt_last: int = 128,
+        dpt_layers: Sequence[int] = (96, 192, 384, 768),
+        rope_base: float = 100.0,
+        mlp_ratio: float = 4,
+    ) -> None:
+        super().__init__()
+        self.kind = kind
+
+        def dense(channels: int) -> nn.Module:
+            if kind == "linear":
+                return PatchHead(width, channels)
+            return DptAdapter((feature_width, width, width, width), channels, dpt_width, dpt_last, dpt_layers)
+
+        self.own, self.world = dense(4), dense(4)
+        self.color = dense(3) if color else None
+        self.world_tokens = WorldTokens(width, heads, 2, rope_base, mlp_ratio)
+        self.pose = Mlp(width, 4 * width, 7)
+
+    def forward(self, exchange: Exchange) -> Heads:
+        """Read all outputs from one exchange of n views."""
+        a, b, c, z = exchange.layers
+        pose_token, tokens = z[:, 0], z[:, 1:]
+        height, width = exchange.tokens.size
+        grid = (height // PATCH, width // PATCH)
+        world = self.world_tokens(tokens, pose_token, exchange.tokens.positions)
+
+        def dense(head: nn.Module, last: Tensor) -> Tensor:
+            return channels_last(head(last if self.kind == "linear" else (a, b, c, last), grid))
+
+        own, far = dense(self.own, tokens), dense(self.world, world)
+        return Heads(
+            # Only the linear head forces its own-camera points in front of the camera.
+            points_self=activate_points(own[..., :3], positive_z=self.kind == "linear"),
+            confidence_self=activate_confidence(own[..., 3]),
+            points_world=activate_points(far[..., :3]),
+            confidence_world=activate_confidence(far[..., 3]),
+            pose=activate_pose(_wide(self.pose(pose_token))),
+            color=None if self.color is None else activate_rgb(dense(self.color, tokens)),
+        )
+
+
+class ConvHeads(nn.Module):
+    """The heads of the embedded model: depth, two confidences and world points from one decoder; focal; pose."""
+
+    def __init__(
+        self, width: int, stem: tuple[int, int, int], hidden: tuple[int, int, int, int], *, confidence_limit: float = 50.0
+    ) -> None:
+        super().__init__()
+        self.dense = ConvHead(width, 6, stem, hidden)
+        self.pose = Mlp(width, 4 * width, 7)
+        self.focal = Mlp(2 * width, width, 1)
+        self.confidence_limit = confidence_limit
+
+    def forward(self, exchange: Exchange) -> Heads:
+        """Read all outputs from one exchange of n views."""
+        z = exchange.layers[-1]
+        height, width = exchange.tokens.size
+        dense = channels_last(self.dense(z[:, 1:], (height // PATCH, width // PATCH), exchange.tokens.skips))
+        depth = dense[..., 0].clamp(-7, 7).exp()
+        return Heads(
+            points_self=self.rays(z, height, width) * depth[..., None],
+            confidence_self=activate_confidence(dense[..., 1], high=self.confidence_limit),
+            points_world=activate_points(dense[..., 2:5].clamp(-5, 5)),
+            confidence_world=activate_confidence(dense[..., 5], high=self.confidence_limit),
+            pose=activate_pose(self.pose_raw(z)),
+        )
+
+    def pose_raw(self, z: Tensor) -> Tensor:
+        """Raw pose (n, 7); the identity is the origin of what the layer has to learn."""
+        raw = _wide(self.pose(z[:, 0]))
+        return torch.cat((raw[:, :3], raw[:, 3:4] + 1, raw[:, 4:]), -1)
+
+    def log_focal(self, z: Tensor) -> Tensor:
+        """Logarithm of focal length / longest side, (n,), from the pose token and the mean image token."""
+        return _wide(self.focal(torch.cat((z[:, 0], z[:, 1:].mean(1)), -1)))[:, 0]
+
+    def rays(self, z: Tensor, height: int, width: int) -> Tensor:
+        """Directions with z = 1 of every pixel: (n, H, W, 3), principal point (W div 2, H div 2)."""
+        focal = self.log_focal(z).clamp(-2, 2).exp() * max(height, width)
+        grid = pixel_grid(height, width, dtype=focal.dtype, device=focal.device)
+        offset = torch.stack((grid[..., 0] - width // 2, grid[..., 1] - height // 2), -1)
+        directions = offset / focal[:, None, None, None]
+        return torch.cat((directions, torch.ones_like(directions[..., :1])), -1)
+
+
+def _wide(x: Tensor) -> Tensor:
+    """At least float32: what follows is geometry."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))

@@ -1,0 +1,223 @@
+# SPDX-License-Identifier: Apache-2.0
+"""CUT3R (arXiv 2501.12387): a recurrent state read and written by every frame. With the ttt3r rule it is TTT3R.
+
+The same class holds the published models and `longtake-small`, which differs in its configuration: a convolutional
+stem, a convolutional head, a slim pose memory, and neither ray maps nor colour.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from longtake.detokenize.heads import ConvHeads, PublishedHeads
+from longtake.errors import CapabilityError, CheckpointError
+from longtake.frame import Exchange, Flags, Heads, Policy, State, Tokens, Views
+from longtake.memory.recurrent import RecurrentMemory
+from longtake.nn.rope import grid_positions
+from longtake.rules.contract import Rule
+from longtake.tokenize.vit import PATCH, PatchEncoder
+
+STREAMING = Policy()
+
+
+@dataclass(frozen=True, slots=True)
+class Cut3rConfig:
+    """Every number of a CUT3R-shaped model. The defaults are the official 512-pixel DPT model's."""
+
+    head: str = "dpt"  # dpt, linear (published), conv (ours)
+    image_size: int = 512  # longest side of the images it was trained on
+    encoder_width: int = 1024
+    encoder_depth: int = 24
+    encoder_heads: int = 16
+    decoder_width: int = 768
+    decoder_depth: int = 12
+    image_heads: int = 12
+    state_heads: int = 16
+    state_size: int = 768  # state tokens
+    state_layout: str = "2d"
+    pose_slots: int = 256
+    pose_width: int = 768  # half a slot; equals decoder_width in the published models
+    pose_depth: int = 2  # read blocks, and as many write blocks
+    ray_depth: int = 2  # blocks of the ray-map encoder; 0: none
+    ray_heads: int = 16
+    color: bool = True
+    rope_base: float = 100.0
+    mlp_ratio: float = 4.0
+    dpt_width: int = 256
+    dpt_last: int = 128
+    dpt_layers: tuple[int, ...] = (96, 192, 384, 768)
+    stem: tuple[int, int, int] | None = None  # channels at 1/2, 1/4, 1/8 of a convolutional stem; None: plain patches
+    conv_widths: tuple[int, int, int, int] = (192, 96, 64, 48)  # conv head at 1/16, 1/8, 1/4, 1/2
+    rounded_rope: bool = True  # the official half-precision rotation in the image encoder
+    square_ok: bool = False  # whether square images stay square (the published loader makes them 4:3)
+    is_metric: bool = True
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Cut3rConfig:
+        """Rebuild from `to_dict`. Raises CheckpointError for names it does not know."""
+        known = {f.name for f in fields(cls)}
+        if unknown := sorted(set(values) - known):
+            raise CheckpointError(f"configuration has unknown entries {unknown}; this version knows {sorted(known)}")
+        return cls(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_official(cls, values: Mapping[str, Any]) -> Cut3rConfig:
+        """Translate the published constructor's arguments. Modes that the published weights never use are refused."""
+        expected = {
+            "output_mode": "pts3d+pose",
+            "depth_mode": ["exp", "-inf", "inf"],
+            "conf_mode": ["exp", 1, "inf"],
+            "pose_mode": ["exp", "-inf", "inf"],
+            "pos_embed": "RoPE100",
+            "pose_head": True,
+            "patch_size": PATCH,
+        }
+        for name, wanted in expected.items():
+            if name in values and _plain(values[name]) != _plain(wanted):
+                raise CheckpointError(f"{name}={values[name]!r} is not supported; the published models use {wanted!r}")
+        size = values.get("img_size", 512)
+        return cls(
+            head=values.get("head_type", "dpt"),
+            image_size=max(size) if isinstance(size, (tuple, list)) else int(size),
+            encoder_width=values.get("enc_embed_dim", 1024),
+            encoder_depth=values.get("enc_depth", 24),
+            encoder_heads=values.get("enc_num_heads", 16),
+            decoder_width=values.get("dec_embed_dim", 768),
+            decoder_depth=values.get("dec_depth", 12),
+            image_heads=values.get("dec_num_heads", 12),
+            state_heads=values.get("state_dec_num_heads", 16),
+            state_size=values.get("state_size", 768),
+            state_layout=values.get("state_pe", "2d"),
+            pose_slots=values.get("local_mem_size", 256),
+            pose_width=values.get("dec_embed_dim", 768),
+            ray_depth=values.get("ray_enc_depth", 2),
+            ray_heads=values.get("ray_enc_num_heads", 16),
+            color=values.get("rgb_head", True),
+            rope_base=float(values.get("rope_base", 100.0)),
+            mlp_ratio=float(values.get("mlp_ratio", 4)),
+            dpt_width=values.get("dpt_feature_dim", 256),
+            dpt_last=values.get("dpt_last_dim", 128),
+            dpt_layers=tuple(values.get("dpt_layer_dims", (96, 192, 384, 768))),
+        )
+
+
+def _plain(value: Any) -> Any:
+    """Compare tuples with lists, and infinities with their names."""
+    if isinstance(value, (tuple, list)):
+        return [_plain(each) for each in value]
+    return str(value) if value in (float("inf"), float("-inf")) else value
+
+
+class Cut3r(nn.Module):
+    """Tokenize, exchange, detokenize, commit: the four steps of a recurrent reconstructor."""
+
+    def __init__(self, config: Cut3rConfig) -> None:
+        super().__init__()
+        c = self.config = config
+
+        def encoder(channels: int, depth: int, heads: int, **options: Any) -> PatchEncoder:
+            return PatchEncoder(
+                channels, c.encoder_width, depth, heads, rope_base=c.rope_base, mlp_ratio=c.mlp_ratio, **options
+            )
+
+        self.image_encoder = encoder(3, c.encoder_depth, c.encoder_heads, stem=c.stem, rounded_rope=c.rounded_rope)
+        self.ray_encoder = encoder(6, c.ray_depth, c.ray_heads) if c.ray_depth else None
+        # Stand-ins of the plain forward for an absent image or ray map.
+        self.missing_image = nn.Parameter(torch.randn(1, c.encoder_width) * 0.02) if c.ray_depth else None
+        self.missing_rays = nn.Parameter(torch.randn(1, c.encoder_width) * 0.02) if c.ray_depth else None
+        self.memory = RecurrentMemory(
+            c.encoder_width,
+            c.decoder_width,
+            c.decoder_depth,
+            image_heads=c.image_heads,
+            state_heads=c.state_heads,
+            state_size=c.state_size,
+            state_layout=c.state_layout,
+            pose_slots=c.pose_slots,
+            pose_width=c.pose_width,
+            pose_depth=c.pose_depth,
+            rope_base=c.rope_base,
+            mlp_ratio=c.mlp_ratio,
+        )
+        self.heads = self._build_heads(c)
+
+    @staticmethod
+    def _build_heads(c: Cut3rConfig) -> PublishedHeads | ConvHeads:
+        if c.head == "conv":
+            if c.stem is None:
+                raise CheckpointError("head='conv' needs a stem: its finer maps are the head's skips")
+            return ConvHeads(c.decoder_width, c.stem, c.conv_widths)
+        if c.head not in ("dpt", "linear"):
+            raise CheckpointError(f"head={c.head!r}; there are dpt, linear and conv")
+        return PublishedHeads(
+            c.head,
+            c.encoder_width,
+            c.decoder_width,
+            c.image_heads,
+            color=c.color,
+            dpt_width=c.dpt_width,
+            dpt_last=c.dpt_last,
+            dpt_layers=c.dpt_layers,
+            rope_base=c.rope_base,
+            mlp_ratio=c.mlp_ratio,
+        )
+
+    def begin(self, n: int, rule: Rule) -> State:
+        """The state of n streams before their first view, with the rule's buffers."""
+        state = self.memory.begin(n)
+        return state.with_(rule=rule.begin(state.tokens))
+
+    def tokenize(self, views: Views, policy: Policy = STREAMING) -> Tokens:
+        """Encode n views of one size. Stateless, so it may look ahead. An image and a ray map of one view are summed."""
+        parts: list[Tensor] = []
+        skips: tuple[Tensor, ...] = ()
+        any_view = views.tensor
+        n, (height, width) = any_view.shape[0], any_view.shape[-2:]
+        everywhere = torch.ones(n, dtype=torch.bool, device=any_view.device)
+        has_image = views.has_image if views.has_image is not None else everywhere & (views.image is not None)
+        has_rays = views.has_rays if views.has_rays is not None else everywhere & (views.rays is not None)
+        if views.image is not None:
+            features, skips = self.image_encoder(views.image)
+            parts.append(self._where(has_image, features, self.missing_image if policy.fill_missing else None))
+        elif policy.fill_missing and self.missing_image is not None:
+            parts.append(self.missing_image.expand(n, height // PATCH * (width // PATCH), -1))
+        if views.rays is not None:
+            if self.ray_encoder is None:
+                raise CapabilityError("this model has no ray-map encoder: views need an image (see `longtake models`)")
+            features, _ = self.ray_encoder(views.rays)
+            parts.append(self._where(has_rays, features, self.missing_rays if policy.fill_missing else None))
+        elif policy.fill_missing and self.missing_rays is not None:
+            parts.append(self.missing_rays.expand(n, height // PATCH * (width // PATCH), -1))
+        features = parts[0] if len(parts) == 1 else parts[0] + parts[1]
+        positions = grid_positions(height // PATCH, width // PATCH, any_view.device)
+        return Tokens(features=features, positions=positions, size=(height, width), has_image=has_image, skips=skips)
+
+    @staticmethod
+    def _where(present: Tensor, features: Tensor, stand_in: Tensor | None) -> Tensor:
+        other = torch.zeros_like(features) if stand_in is None else stand_in.to(features.dtype)
+        return torch.where(present[:, None, None], features, other)
+
+    def exchange(self, state: State, tokens: Tokens, rule: Rule, **options: Any) -> Exchange:
+        """Read and proposed write, in one pass; statistics only if the rule wants them."""
+        return self.memory.exchange(state, tokens, rule.wants_logit, **options)
+
+    def detokenize(self, exchange: Exchange) -> Heads:
+        """Pointmaps, confidence, pose and colour from one exchange."""
+        return self.heads(exchange)
+
+    def commit(self, state: State, exchange: Exchange, rule: Rule, flags: Flags, policy: Policy = STREAMING) -> State:
+        """The state after the view, mixed at the rule's rate. Pure."""
+        step = rule(state.tokens, exchange.proposal, exchange.stats, state.rule)
+        start = self.begin(state.tokens.shape[0], rule)
+        return self.memory.commit(
+            state, exchange, step.rate, step.direction, step.buffers, flags, start, restart=policy.restart_after_reset
+        )

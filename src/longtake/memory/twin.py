@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The twin decoder: state tokens and image tokens read each other, layer by layer, in parallel."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from longtake.nn import DecoderBlock, RopeTable
+
+
+class TwinLayer(nn.Module):
+    """One layer of both decoders; each side reads the other's tokens as they were before the layer."""
+
+    def __init__(self, width: int, state_heads: int, image_heads: int, mlp_ratio: float = 4) -> None:
+        super().__init__()
+        self.state = DecoderBlock(width, state_heads, mlp_ratio)
+        self.image = DecoderBlock(width, image_heads, mlp_ratio)
+
+    def forward(
+        self,
+        state: Tensor,
+        image: Tensor,
+        state_tables: tuple[RopeTable, RopeTable],
+        image_tables: tuple[RopeTable, RopeTable],
+        want_logit: bool = False,
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """state (n, S, E), image (n, 1 + N, E) -> both updated, and the state's mean logits (n, S) if wanted.
+
+        The two decoders may differ in head width, so each brings (its state's table, its image's table).
+        """
+        new_state, logit = self.state(state, image, *state_tables, want_logit)
+        new_image, _ = self.image(image, state, image_tables[1], image_tables[0])
+        return new_state, new_image, logit

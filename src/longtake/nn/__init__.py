@@ -1,0 +1,20 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Layers that every family shares: rotary positions, attention, transformer blocks."""
+
+from longtake.nn.attention import CrossAttention, SelfAttention
+from longtake.nn.blocks import ConditionedBlock, DecoderBlock, EncoderBlock, Mlp, layer_norm
+from longtake.nn.rope import RopeTable, grid_positions, rope_table, rotate
+
+__all__ = [
+    "ConditionedBlock",
+    "CrossAttention",
+    "DecoderBlock",
+    "EncoderBlock",
+    "Mlp",
+    "RopeTable",
+    "SelfAttention",
+    "grid_positions",
+    "layer_norm",
+    "rope_table",
+    "rotate",
+]

@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Attention without attention maps: fused softmax attention, and the one statistic that a rule may ask for.
+
+The mean over keys of the scaled logits is linear in the keys, mean_j q.k_j = q.mean_j(k_j), so it costs a matrix-vector
+product and never a map (tests/nn/test_attention.py holds the proof against the full map).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
+
+from longtake.nn.rope import RopeTable, rotate, rotate_rounded
+
+
+def split_heads(x: Tensor, heads: int) -> Tensor:
+    """(n, N, heads * d) -> (n, heads, N, d)."""
+    return x.unflatten(-1, (heads, -1)).transpose(-3, -2)
+
+
+def merge_heads(x: Tensor) -> Tensor:
+    """(n, heads, N, d) -> (n, N, heads * d)."""
+    return x.transpose(-3, -2).flatten(-2)
+
+
+def mean_logit(query: Tensor, key: Tensor) -> Tensor:
+    """Mean over heads and keys of the scaled, pre-softmax logits, one number a query.
+
+    query (n, h, S, d), key (n, h, N, d), both already rotated -> (n, S). Accumulated in at least float32.
+    """
+    dtype = torch.promote_types(query.dtype, torch.float32)
+    mean_key = key.to(dtype).mean(-2, keepdim=True)  # (n, h, 1, d)
+    return (query.to(dtype) * mean_key).sum(-1).mean(-2) / query.shape[-1] ** 0.5
+
+
+class SelfAttention(nn.Module):
+    """Multi-head self-attention with optional rotary positions."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(width, 3 * width)
+        self.proj = nn.Linear(width, width)
+
+    def forward(self, x: Tensor, table: RopeTable | None = None, rounded: bool = False) -> Tensor:
+        """x (n, N, width) -> (n, N, width); `rounded` selects the official half-precision rotation."""
+        query, key, value = (split_heads(part, self.heads) for part in self.qkv(x).chunk(3, -1))
+        if table is not None:
+            turn = rotate_rounded if rounded else rotate
+            query, key = turn(query, table), turn(key, table)
+        return self.proj(merge_heads(scaled_dot_product_attention(query, key, value)))
+
+
+class CrossAttention(nn.Module):
+    """Multi-head attention of x over y, which can also report the mean logit of each query."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.query = nn.Linear(width, width)
+        self.key = nn.Linear(width, width)
+        self.value = nn.Linear(width, width)
+        self.proj = nn.Linear(width, width)
+
+    def forward(
+        self,
+        x: Tensor,
+        y: Tensor,
+        table_x: RopeTable | None = None,
+        table_y: RopeTable | None = None,
+        want_logit: bool = False,
+    ) -> tuple[Tensor, Tensor | None]:
+        """x (n, S, width) reads y (n, N, width) -> the update (n, S, width), and the mean logits (n, S) if wanted."""
+        query, key = split_heads(self.query(x), self.heads), split_heads(self.key(y), self.heads)
+        value = split_heads(self.value(y), self.heads)
+        if table_x is not None and table_y is not None:
+            query, key = rotate(query, table_x), rotate(key, table_y)
+        logit = mean_logit(query, key) if want_logit else None
+        return self.proj(merge_heads(scaled_dot_product_attention(query, key, value))), logit

@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Two-dimensional rotary position embedding (RoFormer, arXiv 2104.09864, applied per axis).
+
+The first half of a head's channels carries the row, the second half the column. Inside a half of 2Q channels, channel j
+is paired with j + Q and turned by position * base^(-j / Q). Positions are integers and may be negative: a pose token
+sits at (-1, -1).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class RopeTable(NamedTuple):
+    """Cosines and sines for one set of positions, computed once and shared by all blocks of a pass."""
+
+    cos: Tensor  # (..., N, head_dim)
+    sin: Tensor  # (..., N, head_dim), signed so that rotate() is one multiply-add
+
+
+def grid_positions(height: int, width: int, device: torch.device | str = "cpu") -> Tensor:
+    """Row-major (row, column) of a patch grid: (height * width, 2) int64."""
+    rows = torch.arange(height, device=device)
+    columns = torch.arange(width, device=device)
+    return torch.stack(torch.meshgrid(rows, columns, indexing="ij"), -1).reshape(-1, 2)
+
+
+def rope_table(positions: Tensor, head_dim: int, dtype: torch.dtype, base: float = 100.0) -> RopeTable:
+    """Tabulate the rotation of each position: positions (..., N, 2) -> two tensors (..., N, head_dim).
+
+    Raises ValueError unless head_dim is a multiple of 4.
+    """
+    if head_dim % 4:
+        raise ValueError(f"2D rotary embedding needs a head width that is a multiple of 4, not {head_dim}")
+    quarter = head_dim // 4
+    exponents = torch.arange(quarter, device=positions.device, dtype=dtype) / quarter
+    frequencies = torch.pow(base, -exponents)
+    angles = positions[..., None].to(dtype) * frequencies  # (..., N, 2, Q)
+    cos, sin = angles.cos(), angles.sin()
+    # Per axis: (u, v) -> (u cos - v sin, v cos + u sin). Doubling the tables makes that x * cos + swap(x) * sin.
+    return RopeTable(
+        torch.cat((cos, cos), -1).flatten(-2),
+        torch.cat((-sin, sin), -1).flatten(-2),
+    )
+
+
+def rotate(x: Tensor, table: RopeTable) -> Tensor:
+    """Turn queries or keys x (..., heads, N, head_dim) by their positions' table (N, head_dim) or (..., 1, N, head_dim)."""
+    u_row, v_row, u_column, v_column = x.chunk(4, -1)
+    swapped = torch.cat((v_row, u_row, v_column, u_column), -1)
+    return x * table.cos.to(x.dtype) + swapped * table.sin.to(x.dtype)
+
+
+def rotate_rounded(x: Tensor, table: RopeTable) -> Tensor:
+    """Rotate as the official image encoders do: round to float16, turn in float32, round to float16 again.
+
+    The published CUT3R family was trained and run with this rounding; it moves outputs by about 5e-4.
+    """
+    half = x.to(torch.float16).to(torch.float32)
+    return rotate(half, table).to(torch.float16).to(x.dtype)

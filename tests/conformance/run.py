@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Compare Longtake with a conformance kit, tensor by tensor.
+
+    python tests/conformance/run.py FOLDER [--strict] [--full] [--only NAME] [--dtype float64,float32]
+
+FOLDER is a kit (recurrent, fullattn, metrics), a part of one (a case, `postproc`, `official`, `fullsize`), or any folder
+in one of those formats; what it holds is found out from its files, and no name of a case or a run is expected.
+One line per tensor: case, run, field, precision, largest absolute error, that over max |golden|, what is allowed.
+Exit status 0 if all passed, 1 if something failed, 2 if the folder holds nothing of the kind.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+from conformance_official import check_fullsize, check_keys
+from conformance_postproc import FUNCTIONS, check_metrics_focal, check_postproc
+from conformance_recurrent import Case
+from conformance_report import DTYPES, FAIL, HEADER, NOT_BUILT, Report
+
+from longtake.errors import LongtakeError
+
+FAMILIES_TO_COME = {"point3r", "vggt", "streamvggt", "fast3r", "dust3r"}
+METRICS_TO_COME = {
+    "pose_metrics.json": "trajectory errors of the metrics kit",
+    "depth_metrics.json": "video depth errors of the metrics kit",
+    "points_metrics.json": "point cloud errors of the metrics kit",
+}
+
+
+def arguments(argv: list[str] | None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(prog="run.py", description=__doc__.split("\n", 1)[0] if __doc__ else None)
+    parser.add_argument("folder", type=Path, help="a kit, a case, or any folder in a kit's format")
+    parser.add_argument("--strict", action="store_true", help="fail where a family is not built yet")
+    parser.add_argument("--full", action="store_true", help="also run the official sizes (minutes, 3.2 GB each)")
+    parser.add_argument("--only", metavar="NAME", help="only this case, run, or file of goldens")
+    parser.add_argument("--dtype", default="float64,float32", help="precisions, by default float64,float32")
+    parser.add_argument("--quiet", action="store_true", help="print only failures and the table")
+    options = parser.parse_args(argv)
+    options.dtypes = options.dtype.split(",")
+    if unknown := set(options.dtypes) - set(DTYPES):
+        parser.error(f"--dtype {','.join(sorted(unknown))}: there are {', '.join(DTYPES)}")
+    if not options.folder.is_dir():
+        parser.error(f"{options.folder} is not a folder")
+    return options
+
+
+def check_case(report: Report, folder: Path, dtypes: list[str], only: str | None) -> None:
+    """Check one folder with a case.json, whatever its family."""
+    about = json.loads((folder / "case.json").read_text())
+    arch, runs = about.get("arch", ""), {run["name"] for run in about.get("runs", [])}
+    if only not in (None, folder.name) and only not in runs:
+        return
+    if arch in FAMILIES_TO_COME:
+        report.remark(folder.name, arch, "*", NOT_BUILT, "this family is not built yet")
+    elif arch != "cut3r":
+        report.remark(folder.name, arch, "*", FAIL, f"arch {arch!r} is not a family that this program knows")
+    else:
+        for dtype in dtypes:
+            Case(folder, report, dtype).check(only if only in runs else None)
+
+
+def parts_of(folder: Path, options: argparse.Namespace, report: Report) -> list[tuple[str, Callable[[], None]]]:
+    """Find what the folder holds: (name, check) in a fixed order, single functions first."""
+    folders = [path for path in sorted([folder, *folder.rglob("*")]) if path.is_dir()]
+    functions, keys, cases, whole, rest = [], [], [], [], []
+    for path in folders:
+        names = {entry.name for entry in path.iterdir()}
+        goldens = {f"{name}.safetensors" for name in FUNCTIONS} | {"images.json", "postproc.json"}
+        if "case.json" in names:
+            cases.append((path.name, lambda path=path: check_case(report, path, options.dtypes, options.only)))
+        elif path.name == "postproc" or goldens & names:
+            check = lambda path=path: check_postproc(report, path, options.dtypes, options.only)  # noqa: E731
+            functions.append((path.name, check))
+        elif any(name.endswith(".keys.json") for name in names):
+            keys.append((path.name, lambda path=path: check_keys(report, path, options.only)))
+        elif any(name.endswith(".run.safetensors") for name in names):
+            dtypes = options.dtypes if options.dtypes != list(DTYPES) else ["float32"]  # float64 takes 6.4 GB: on demand
+            check = lambda path=path, dtypes=dtypes: check_fullsize(  # noqa: E731
+                report, path, dtypes, full=options.full, only=options.only
+            )
+            whole.append((path.name, check))
+        elif "focal_metrics.json" in names and options.only in (None, path.name):
+            rest.append((path.name, lambda path=path: check_metrics_focal(report, path, options.dtypes)))
+        for name in sorted(METRICS_TO_COME.keys() & names):
+            text = METRICS_TO_COME[name]
+            rest.append((path.name, lambda path=path, text=text: report.remark("metrics", path.name, "*", NOT_BUILT, text)))
+    return functions + keys + cases + whole + rest
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run everything that the folder holds; return the exit status."""
+    options = arguments(argv)
+    report = Report(quiet=options.quiet)
+    parts = parts_of(options.folder.resolve(), options, report)
+    if not parts:
+        print(f"{options.folder}: nothing in the format of a conformance kit (no case.json, postproc or *_metrics.json)")
+        return 2
+    print(HEADER)
+    start = time.perf_counter()
+    for name, check in parts:
+        try:
+            check()
+        except LongtakeError as error:  # the library refused: that is a failure of this part, not of the program
+            report.remark(name, "-", "-", FAIL, f"{type(error).__name__}: {' '.join(str(error).split())}")
+        except Exception:
+            traceback.print_exc()
+            report.remark(name, "-", "-", FAIL, "stopped by the error above")
+    if not report.rows:
+        print(f"{options.folder}: nothing here is called {options.only!r}")
+        return 2
+    print(report.summary())
+    print(f"{time.perf_counter() - start:.1f} s")
+    return 1 if report.failed(strict=options.strict) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
