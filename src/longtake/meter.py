@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a run costs in memory, as the system and the device count it."""
+
+from __future__ import annotations
+
+import sys
+
+import torch
+
+
+def start_counting(device: torch.device) -> None:
+    """Let the device's peak count from now on. The host's peak counts from the start of the process."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+
+
+def peak_bytes(device: torch.device) -> int | None:
+    """Return the largest memory so far: of the device where it is a CUDA device, else resident memory of this process.
+
+    None where the system does not say (Windows).
+    """
+    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else peak_resident_bytes()
+
+
+def peak_resident_bytes() -> int | None:
+    """Return the largest resident memory of this process so far, or None where the system does not say (Windows)."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024  # Linux counts in KiB, macOS in bytes
+
+
+def finish_work(device: torch.device) -> None:
+    """Wait until the device has done what was asked of it, so that a clock read now tells the truth."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()

@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Cameras as JSON: one line a frame while the take runs, one document in the end, never all frames in memory."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from longtake.errors import InputError
+from longtake.frame import Prediction
+
+CONVENTIONS = {
+    "camera_axes": "OpenCV: x right, y down, z forward",
+    "world": "the first camera of the take",
+    "world_from_cam": "4x4, row-major; maps homogeneous camera coordinates to world coordinates",
+    "intrinsics": "3x3 in pixels of the model's image (size); pixel centres at integer coordinates",
+    "intrinsics_original": "3x3 in pixels of the upright original frame (original_size); the same centres",
+    "size": "[width, height]",
+    "time": "seconds since the start of the source",
+    "index": "position in the source, counted before stride and start",
+    "cloud": "[first, count]: the frame's points in cloud.ply",
+}
+
+
+def _matrix(values: np.ndarray) -> list[list[float]] | None:
+    """Return rows of numbers, or None where one is not finite (JSON has no NaN)."""
+    array = np.asarray(values, np.float64)
+    return [[float(f"{value:.9g}") for value in row] for row in array] if np.isfinite(array).all() else None
+
+
+def camera_record(prediction: Prediction, *, depth: str | None, cloud: tuple[int, int]) -> dict[str, Any]:
+    """Return what cameras.json says of one frame. `cloud` is the first point and the number of points it gave."""
+    height, width = prediction.depth.shape
+    original = prediction.pixel_map.original_size if prediction.pixel_map else (width, height)
+    return {
+        "index": prediction.index,
+        "time": round(float(prediction.time), 6),
+        "name": prediction.name,
+        "world_from_cam": _matrix(prediction.world_from_cam.detach().double().cpu().numpy()),
+        "intrinsics": _matrix(prediction.intrinsics.detach().double().cpu().numpy()),
+        "size": [width, height],
+        "intrinsics_original": _matrix(prediction.intrinsics_original),
+        "original_size": list(original),
+        "depth": depth,
+        "cloud": list(cloud),
+    }
+
+
+def read_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the records of a JSON-lines file; a last line cut off by a crash is left out."""
+    with open(path, encoding="utf-8") as file:
+        for line in file:
+            try:
+                record = json.loads(line)
+            except ValueError:
+                return
+            if isinstance(record, dict):
+                yield record
+
+
+def assemble_cameras(part: Path, path: Path, *, is_metric: bool) -> None:
+    """Write cameras.json from the frames' lines, one frame at a time. Raises OSError."""
+    head = {
+        "format": "longtake-cameras/1",
+        "conventions": CONVENTIONS,
+        "unit": "metre" if is_metric else "scene unit",
+        "is_metric": is_metric,
+    }
+    draft = path.with_name(path.name + ".part")
+    with open(draft, "w", encoding="utf-8") as file:
+        file.write(json.dumps(head, indent=1)[:-2] + ',\n "frames": [')
+        for position, record in enumerate(read_lines(part)):
+            record.pop("depth_file", None)  # kept for the manifest
+            file.write(("," if position else "") + "\n  " + json.dumps(record, ensure_ascii=False))
+        file.write("\n ]\n}\n")
+    os.replace(draft, path)
+
+
+def read_cameras(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read a cameras.json written by Longtake. Raises InputError where it is not one."""
+    try:
+        document = json.loads(Path(path).read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{Path(path).name}: not readable as cameras.json ({error})") from error
+    if not isinstance(document, dict) or not str(document.get("format", "")).startswith("longtake-cameras/"):
+        raise InputError(f"{Path(path).name}: JSON, but not a cameras.json of Longtake (no longtake-cameras format)")
+    return document

@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""report.html: one file that opens from disk, asks no server for anything, and lets one walk around in the cloud."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from html import escape
+from importlib import resources
+from string import Template
+from typing import Any
+
+import numpy as np
+from PIL import Image, features
+
+from longtake.outputs.colormap import DEPTH, PATH, look_up
+from longtake.outputs.display import Display
+from longtake.outputs.facts import Facts
+from longtake.outputs.manifest import portable, versions
+from longtake.outputs.panels import Panels, Strip
+
+_POINTS = 150_000
+_POSES = 600
+_STEPS = 256  # of the time slider
+_VERTEX = np.dtype([("position", "<u2", 3), ("normal", "i1", 3), ("color", "u1", 3)])  # 12 bytes
+
+
+def _data_url(picture: Image.Image, quality: int = 88) -> str:
+    buffer = io.BytesIO()
+    kind = "webp" if features.check("webp") else "png"
+    picture.save(buffer, kind.upper(), **({"quality": quality, "method": 4} if kind == "webp" else {}))
+    return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+def _gradient(table: np.ndarray) -> str:
+    stops = ", ".join("#" + bytes(table[i].tolist()).hex() for i in np.linspace(0, 255, 9).astype(int))
+    return f"linear-gradient(90deg, {stops})"
+
+
+def viewer_data(display: Display) -> dict[str, Any]:
+    """Return the cloud and the path for the page: 16-bit positions within the bounds, 8-bit normals and colours.
+
+    Points keep the order of the take, so that showing the first so many shows the cloud as it stood at a time.
+    """
+    chosen = np.linspace(0, len(display.points) - 1, min(len(display.points), _POINTS)).astype(np.int64)
+    span = np.maximum(display.high - display.low, 1e-9)
+    vertices = np.empty(len(chosen), _VERTEX)
+    vertices["position"] = np.rint((display.points[chosen] - display.low) / span * 65535).clip(0, 65535)
+    vertices["normal"] = np.rint(display.normals[chosen] * 127)
+    vertices["color"] = display.colors[chosen]
+    poses = display.poses[np.linspace(0, len(display.poses) - 1, min(len(display.poses), _POSES)).astype(np.int64)]
+    shown = np.searchsorted(display.order[chosen], np.linspace(0, 1, _STEPS + 1), side="right")
+    thinning = np.sqrt(len(display.points) / max(len(chosen), 1))
+    return {
+        "points": base64.b64encode(vertices.tobytes()).decode(),
+        "low": display.low.round(5).tolist(),
+        "span": span.round(5).tolist(),
+        "radius": float(np.median(display.spacing) * thinning) if len(chosen) else 0.01,
+        "shown": shown.tolist(),
+        "poses": poses[:, :3, :].round(5).reshape(len(poses), 12).tolist(),
+        "colors": look_up(PATH, np.linspace(0, 1, len(poses))).tolist(),
+        "field": list(display.field),
+    }
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":")).replace("<", "\\u003c")  # nothing may close the script element
+
+
+def _viewer(fallback: str) -> str:
+    return f"""<div id="viewer"><img alt="The point cloud with the camera path" src="{fallback}"></div>
+<p class="hint">Drag to turn, shift-drag or two fingers to move, wheel or pinch to zoom, double-click to start over.
+Points are thinned for this page; all of them are in <code>cloud.ply</code>.</p>"""
+
+
+def _details(facts: Facts) -> str:
+    run, made = facts.run, versions()
+    command = portable(list(run.command))
+    rows = {
+        "Source": facts.title,
+        "Model": run.model,
+        "Update rule": run.rule,
+        "Device": run.device,
+        "Weights, SHA-256": run.weights_sha256,
+        "Seed": "" if run.seed is None else str(run.seed),
+        "Command": " ".join(command),
+        "Units": "metres" if facts.is_metric else "the scene's own: the model is not metric",
+        "Longtake": made["longtake"],
+        "torch, numpy, Python": f"{made['torch']}, {made['numpy']}, {made['python']}",
+        "System": made["platform"],
+    }
+    rows |= {f"Option {key}": str(value) for key, value in portable(run.options).items() if value is not None}
+    code = {"Command", "Weights, SHA-256"}
+    lines = []
+    for name, value in rows.items():
+        if value:
+            shown = f"<code>{escape(value)}</code>" if name in code else escape(value)
+            lines.append(f"<tr><td>{escape(name)}</td><td>{shown}</td></tr>")
+    return "\n".join(lines)
+
+
+def _pairs(strip: Strip) -> str:
+    blocks = []
+    for image, depth, thumb in strip.pairs:
+        caption = f"frame {thumb.index}</span><span>{thumb.time:.2f} s"
+        blocks.append(
+            f'<figure><div class="pair"><img alt="Frame {thumb.index}" src="{_data_url(image)}">'
+            f'<img alt="Its depth" src="{_data_url(depth)}"></div>'
+            f"<figcaption><span>{caption}</span></figcaption></figure>"
+        )
+    return "\n".join(blocks) or "<p>No frame was reconstructed.</p>"
+
+
+def write_page(facts: Facts, panels: Panels | None, strip: Strip, display: Display | None) -> str:
+    """Return the page as one HTML text."""
+    files = resources.files("longtake.outputs")
+    empty = Image.new("RGBA", (16, 11))
+    pictures = [_data_url(picture) for picture in ((*panels.sides, panels.above) if panels else (empty,) * 3)]
+    script = ""
+    if display is not None:
+        code = files.joinpath("viewer.js").read_text("utf-8")
+        data = f'<script type="application/json" id="take">{_json(viewer_data(display))}</script>'
+        script = f"{data}\n<script>\n{code}</script>"
+    status = str(facts.summary["status"])
+    notes = "".join(f"<p>{escape(note)}</p>" for note in facts.notes)
+    return Template(files.joinpath("page.html").read_text("utf-8")).substitute(
+        title=escape(facts.title),
+        css=files.joinpath("page.css").read_text("utf-8"),
+        status=escape(status),
+        status_class="complete" if status == "complete" else "failed" if status.startswith("failed") else "",
+        setup=escape(facts.setup),
+        figures="".join(f"<div><dt>{escape(b)}</dt><dd>{escape(a)}</dd></div>" for a, b in facts.figures()),
+        notes=f'<div class="notes">{notes}</div>' if notes else "",
+        viewer=_viewer(pictures[0]) if display is not None else "",
+        side_a=pictures[0],
+        side_b=pictures[1],
+        above=pictures[2],
+        grid=f"Grid: {facts.length(panels.square)}" if panels else "",
+        path_ramp=_gradient(PATH),
+        depth_ramp=_gradient(DEPTH),
+        nearest=facts.length(strip.nearest),
+        farthest=facts.length(strip.farthest),
+        pairs=_pairs(strip),
+        details=_details(facts),
+        script=script,
+    )

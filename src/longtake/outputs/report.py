@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Draw report.png and report.html from what a take left on disk."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+from longtake.outputs.display import load_display
+from longtake.outputs.facts import Facts, path_length
+from longtake.outputs.page import write_page
+from longtake.outputs.panels import draw_panels, draw_strip
+from longtake.outputs.sheet import draw_sheet
+from longtake.outputs.takefiles import REPORT_PAGE, REPORT_PICTURE
+from longtake.outputs.thumbs import Thumb
+
+
+def draw_report(out: Path, facts: Facts, thumbs: list[Thumb]) -> None:
+    """Write report.png and report.html into a take's folder, each in one move. Raises OSError.
+
+    Reads the cloud through a memory map, so that memory does not depend on its length.
+    """
+    display = load_display(out)
+    facts = replace(facts, path_length=path_length(display))
+    panels = draw_panels(display) if display else None
+    strip = draw_strip(thumbs)
+    draft = out / (REPORT_PICTURE + ".part")
+    draw_sheet(facts, panels, strip).save(draft, "PNG", optimize=False, compress_level=6)
+    os.replace(draft, out / REPORT_PICTURE)
+    draft = out / (REPORT_PAGE + ".part")
+    draft.write_text(write_page(facts, panels, strip, display), "utf-8")
+    os.replace(draft, out / REPORT_PAGE)

@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: Apache-2.0
+"""report.png: one sheet that tells a take at a glance."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from longtake.outputs.colormap import DEPTH, PATH
+from longtake.outputs.facts import Facts
+from longtake.outputs.panels import SIZE, Panels, Strip
+
+_WIDTH, _MARGIN, _GUTTER = 2000, 88, 32
+_HALF = (_WIDTH - 2 * _MARGIN - _GUTTER) // 2
+_CARD = (_HALF, round(_HALF * SIZE[1] / SIZE[0]))
+PAPER, CARD, INK, MUTED, LINE = "#faf9f6", "#f2f0ea", "#1c1d22", "#7b7a80", "#dedbd2"
+_STATUS = {"complete": "#2f8f5b", "interrupted": "#c98a1b"}
+
+
+@cache
+def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(size)
+
+
+class Sheet:
+    """A page to draw on: text, rules and cards, in pixels from the top left."""
+
+    def __init__(self, height: int) -> None:
+        self.image = Image.new("RGB", (_WIDTH, height), PAPER)
+        self.draw = ImageDraw.Draw(self.image)
+
+    def text(self, x: float, y: float, words: str, size: int, color: str = INK, anchor: str = "ls") -> None:
+        """Write one line; the default anchor is the left end of the baseline. The font knows Latin-1 only in part."""
+        plain = "".join(c if c.isascii() or c in "·°" else "?" for c in words)
+        self.draw.text((x, y), plain, fill=color, font=_font(size), anchor=anchor)
+
+    def rule(self, y: int) -> None:
+        """Draw a hairline over the full width."""
+        self.draw.line((_MARGIN, y, _WIDTH - _MARGIN, y), fill=LINE, width=2)
+
+    def card(self, x: int, y: int, picture: Image.Image | None, size: tuple[int, int], words: str) -> None:
+        """Draw a picture on a rounded ground, with words under it."""
+        ground = Image.new("RGBA", size, CARD)
+        if picture is not None:
+            ground.alpha_composite(picture.resize(size, Image.Resampling.LANCZOS))
+        self.image.paste(ground.convert("RGB"), (x, y), _round_mask(size, 14))
+        if picture is None:
+            self.text(x + size[0] / 2, y + size[1] / 2, "nothing to draw", 24, MUTED, "mm")
+        self.text(x, y + size[1] + 40, words, 24, MUTED)
+
+
+@cache
+def _round_mask(size: tuple[int, int], radius: int) -> Image.Image:
+    mask = Image.new("L", (size[0] * 3, size[1] * 3), 0)
+    ImageDraw.Draw(mask).rounded_rectangle((0, 0, size[0] * 3 - 1, size[1] * 3 - 1), radius * 3, fill=255)
+    return mask.resize(size, Image.Resampling.BOX)
+
+
+def _shorten(words: str, size: int, width: float) -> str:
+    """Cut words in the middle until they fit a width in pixels."""
+    font, keep = _font(size), len(words)
+    short = words
+    while font.getlength(short) > width and keep > 8:
+        keep -= 1
+        short = words[: keep // 2] + "..." + words[len(words) - (keep - keep // 2) :]
+    return short
+
+
+def _ramp(sheet: Sheet, x: int, y: int, width: int, table: np.ndarray, ends: tuple[str, str]) -> None:
+    """Draw a colour ramp with words at its ends; x is its right end."""
+    left, right = (_font(22).getlength(word) for word in ends)
+    start = x - right - 12 - width
+    strip = Image.fromarray(np.broadcast_to(table[None], (1, 256, 3)).copy()).resize((width, 12), Image.Resampling.BILINEAR)
+    sheet.image.paste(strip, (round(start), y - 14), _round_mask((width, 12), 6))
+    sheet.text(start - 12 - left, y, ends[0], 22, MUTED)
+    sheet.text(x, y, ends[1], 22, MUTED, "rs")
+
+
+def draw_sheet(facts: Facts, panels: Panels | None, strip: Strip) -> Image.Image:
+    """Return the sheet as an RGB picture, 2000 pixels wide."""
+    top = 400
+    second = top + _CARD[1] + 96
+    bottom = second + _CARD[1] + 96
+    notes = facts.notes[:4]
+    sheet = Sheet(bottom + 70 + 36 * len(notes))
+    right = _WIDTH - _MARGIN
+    status = str(facts.summary["status"])
+    sheet.text(_MARGIN, 96, "Longtake", 26, MUTED)
+    sheet.text(_MARGIN, 178, _shorten(facts.title, 68, 1180), 68)
+    sheet.text(right, 96, _shorten(status, 26, 700), 26, INK, "rs")
+    dot = right - _font(26).getlength(_shorten(status, 26, 700)) - 22
+    sheet.draw.ellipse((dot - 7, 80, dot + 7, 94), fill=_STATUS.get(status, "#c0392b"))
+    sheet.text(right, 176, _shorten(facts.setup, 30, 560), 30, MUTED, "rs")
+    sheet.rule(222)
+    figures = facts.figures()
+    for i, (value, label) in enumerate(figures):
+        x = _MARGIN + i * (_WIDTH - 2 * _MARGIN) / len(figures)
+        sheet.text(x, 300, value, 42)
+        sheet.text(x, 340, label, 22, MUTED)
+    away = _MARGIN + _HALF + _GUTTER
+    sheet.card(_MARGIN, top, panels and panels.sides[0], _CARD, "The cloud from one side")
+    sheet.card(away, top, panels and panels.sides[1], _CARD, "and from the other")
+    _ramp(sheet, right, top + _CARD[1] + 40, 200, PATH, ("start", "end of the take"))
+    sheet.card(_MARGIN, second, panels and panels.above, _CARD, "The path from above")
+    if panels:
+        _scale_bar(sheet, _MARGIN + _HALF, second + _CARD[1] + 40, panels, facts)
+    _draw_pairs(sheet, away, second, strip, facts)
+    for i, note in enumerate(notes):
+        sheet.text(_MARGIN, bottom + 10 + 36 * i, "Note: " + _shorten(note, 24, 1700), 24, MUTED)
+    return sheet.image
+
+
+def _scale_bar(sheet: Sheet, x: int, y: int, panels: Panels, facts: Facts) -> None:
+    length = panels.square * panels.scale * _CARD[0] / SIZE[0]
+    words = "grid " + facts.length(panels.square)
+    start = x - _font(22).getlength(words) - 14
+    sheet.text(x, y, words, 22, MUTED, "rs")
+    sheet.draw.line((start - length, y - 7, start, y - 7), fill=MUTED, width=3)
+    for end in (start - length, start):
+        sheet.draw.line((end, y - 14, end, y), fill=MUTED, width=3)
+
+
+def _draw_pairs(sheet: Sheet, x: int, y: int, strip: Strip, facts: Facts) -> None:
+    """Draw up to six frames beside their depth, in two columns."""
+    gap, words = 8, 36
+    columns = 1 if len(strip.pairs) == 1 else 2
+    rows = max(-(-len(strip.pairs) // columns), 1)
+    cell = ((_HALF - _GUTTER * (columns - 1)) // columns, (_CARD[1] + gap) // rows)
+    for i, (image, depth, thumb) in enumerate(strip.pairs):
+        left, up = x + (i % columns) * (cell[0] + _GUTTER), y + (i // columns) * cell[1]
+        room = ((cell[0] - gap) / 2, cell[1] - words - gap)
+        scale = min(room[0] / image.width, room[1] / image.height)
+        size = (max(1, int(image.width * scale)), max(1, int(image.height * scale)))
+        for j, picture in enumerate((image, depth)):
+            small = picture.resize(size, Image.Resampling.LANCZOS)
+            sheet.image.paste(small, (left + j * (size[0] + gap), up), _round_mask(size, 8))
+        sheet.text(left, up + size[1] + 24, f"frame {thumb.index} · {thumb.time:.1f} s", 20, MUTED)
+    if not strip.pairs:
+        sheet.card(x, y, None, _CARD, "")
+    sheet.text(x, y + _CARD[1] + 40, "Frames beside their depth", 24, MUTED)
+    if strip.pairs:
+        _ramp(sheet, x + _HALF, y + _CARD[1] + 40, 200, DEPTH, (facts.length(strip.nearest), facts.length(strip.farthest)))

@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The four things written per frame (cloud, trajectory, camera line, depth map), as one step that is done or undone."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+
+from longtake.frame import Prediction
+from longtake.outputs.appendfile import AppendFile
+from longtake.outputs.cameras import camera_record, read_lines
+from longtake.outputs.depth import encode_depth
+from longtake.outputs.manifest import read_manifest
+from longtake.outputs.ply import PlyWriter
+from longtake.outputs.trajectory import TUM_HEADER, tum_line
+
+CLOUD, TRAJECTORY, CAMERAS = "cloud.ply", "trajectory.txt", "cameras.json"
+CAMERA_LINES = "cameras.jsonl.part"
+DEPTH_FOLDER, DEPTH_NOTE = "depth", "depth/depth.json"
+REPORT_PAGE, REPORT_PICTURE, MANIFEST = "report.html", "report.png", "manifest.json"
+_DEPTH_NAME = re.compile(r"depth/\d{6,}\.png")
+
+
+def clear_earlier_take(out: Path) -> None:
+    """Remove what an earlier take of ours left in the folder and a new, shorter one would not overwrite.
+
+    Only names that a manifest of ours (or the camera lines of a take that was killed) lists, and of those only depth
+    maps and the documents that would otherwise speak of the old take. Nothing else is touched. Raises OSError.
+    """
+    earlier = read_manifest(out / MANIFEST)
+    listed = set(earlier.get("files", {})) if earlier else set()
+    if (out / CAMERA_LINES).is_file():
+        listed |= {str(record.get("depth")) for record in read_lines(out / CAMERA_LINES)}
+    for name in listed:
+        if _DEPTH_NAME.fullmatch(name) or name in {CAMERAS, DEPTH_NOTE, REPORT_PAGE, REPORT_PICTURE}:
+            (out / name).unlink(missing_ok=True)
+
+
+class TakeFiles:
+    """Open files of a running take. After every `add` all of them hold the same number of frames."""
+
+    def __init__(self, out: Path) -> None:
+        """Create or overwrite the files in an existing folder. Raises OSError."""
+        self.out = out
+        self.frames = 0
+        self.pixels_too_far = 0
+        self.frames_without_pose = 0
+        (out / DEPTH_FOLDER).mkdir(exist_ok=True)
+        with contextlib.ExitStack() as stack:
+            self.cloud = stack.enter_context(PlyWriter(out / CLOUD))
+            self._trajectory = stack.enter_context(AppendFile(out / TRAJECTORY))
+            self._lines = stack.enter_context(AppendFile(out / CAMERA_LINES))
+            self._trajectory.append(TUM_HEADER.encode())
+            self._open = stack.pop_all()
+
+    def add(self, prediction: Prediction, pixels: Tensor) -> None:
+        """Write one frame; `pixels` are the flat indices of those that become points.
+
+        If anything goes wrong (a full disk, Ctrl-C), the frame is taken back from every file and the error passes on.
+        """
+        marks = (self.cloud.count, self._trajectory.length, self._lines.length)
+        depth_name = f"{DEPTH_FOLDER}/{self.frames:06d}.png"
+        try:
+            too_far = self._write(prediction, pixels, depth_name)
+        except BaseException:
+            self._take_back(*marks, depth_name)
+            raise
+        self.frames += 1
+        self.pixels_too_far += too_far
+
+    def _write(self, prediction: Prediction, pixels: Tensor, depth_name: str) -> int:
+        data, too_far = encode_depth(prediction.depth.detach().float().cpu().numpy())
+        (self.out / depth_name).write_bytes(data)
+        first = self.cloud.count
+        chosen = prediction.points.reshape(-1, 3)[pixels].detach().float().cpu().numpy()
+        colors = prediction.image.reshape(-1, 3)[pixels.to(prediction.image.device)].cpu().numpy()
+        self.cloud.append(chosen, colors, prediction.confidence.reshape(-1)[pixels].detach().float().cpu().numpy())
+        pose = prediction.world_from_cam.detach().double().cpu().numpy()
+        if np.isfinite(pose).all():
+            self._trajectory.append(tum_line(prediction.time, pose).encode())
+        else:  # cameras.json says null; a trajectory with NaN would break its readers
+            self.frames_without_pose += 1
+        record = camera_record(prediction, depth=depth_name, cloud=(first, len(chosen)))
+        record["depth_file"] = [hashlib.sha256(data).hexdigest(), len(data)]
+        self._lines.append((json.dumps(record, ensure_ascii=False) + "\n").encode())
+        return too_far
+
+    def _take_back(self, points: int, trajectory: int, lines: int, depth_name: str) -> None:
+        with contextlib.suppress(OSError):
+            (self.out / depth_name).unlink(missing_ok=True)
+        for rewind, length in (
+            (self.cloud.rewind, points),
+            (self._trajectory.rewind, trajectory),
+            (self._lines.rewind, lines),
+        ):
+            with contextlib.suppress(OSError):
+                rewind(length)
+
+    def hashed_depth(self) -> Iterator[tuple[str, str, int]]:
+        """Yield name, SHA-256 and bytes of every depth map, from the camera lines."""
+        for record in read_lines(self.out / CAMERA_LINES):
+            digest, size = record["depth_file"]
+            yield str(record["depth"]), str(digest), int(size)
+
+    def close(self) -> None:
+        """Close the files. Calling it twice is fine."""
+        self._open.close()
+

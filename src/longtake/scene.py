@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A whole take in one call: source, stream and recorder, wired together."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import time
+import weakref
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from longtake import registry
+from longtake.errors import OutputError
+from longtake.meter import finish_work, peak_bytes, start_counting
+from longtake.outputs import Cloud, Recorder, Run, clear_earlier_take, read_ply, read_tum
+from longtake.rules import Rule
+from longtake.sources import Source, open_source
+from longtake.stream import Stream
+
+
+class Scene:
+    """What a take became: a folder of complete files, and readers for them. Nothing per frame is held in memory."""
+
+    def __init__(self, folder: Path, summary: Mapping[str, Any], notes: Iterable[str], *, temporary: bool) -> None:
+        self.folder = folder
+        self.summary = dict(summary)  # figures of the run, as `longtake reconstruct --json` prints them
+        self.notes = tuple(notes)  # what went wrong without ending the take
+        if temporary:  # not TemporaryDirectory: it warns when it is collected, which is how a scene ends
+            weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+
+    @property
+    def frames(self) -> int:
+        """How many frames were reconstructed."""
+        return int(self.summary["frames"])
+
+    @property
+    def world_from_cam(self) -> np.ndarray:
+        """Camera poses, (T, 4, 4) float64, read from trajectory.txt; frames without a finite pose are left out."""
+        return read_tum(self.folder / "trajectory.txt").world_from_cam
+
+    def cloud(self, limit: int | None = None) -> Cloud:
+        """Read the point cloud, or at most `limit` of its points, evenly spread."""
+        return read_ply(self.folder / "cloud.ply", limit=limit)
+
+    def save(self, out: str | os.PathLike[str]) -> Path:
+        """Copy the take's files to a folder, replacing an earlier take there; return the folder. Raises OutputError."""
+        target = Path(out)
+        try:
+            target.mkdir(parents=True, exist_ok=True)
+            if not target.samefile(self.folder):
+                clear_earlier_take(target)
+                shutil.copytree(self.folder, target, dirs_exist_ok=True)
+        except OSError as error:  # shutil.Error is one too
+            raise OutputError(
+                f"{target}: the scene cannot be saved here ({error.strerror or error}). "
+                f"Give a folder that can be written to; until this program ends, the files are in {self.folder}."
+            ) from error
+        return target
+
+    def __repr__(self) -> str:
+        return f"<Scene of {self.frames} frames and {self.summary['points']} points in {self.folder}>"
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C in the middle of a take: the files so far are complete, and `scene` reads them."""
+
+    def __init__(self, scene: Scene) -> None:
+        super().__init__(f"stopped after {scene.frames} frames; they are complete and readable in {scene.folder}")
+        self.scene = scene
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a running take is."""
+
+    frames: int  # done so far
+    expected: int | None  # frames in all, where the source promises a number
+    seconds: float  # since the first frame was asked for
+    points: int  # in the cloud so far
+    state_bytes: int  # kept between frames
+
+
+def reconstruct(
+    source: str | os.PathLike[str] | Iterable[Any] | np.ndarray,
+    *,
+    model: str | registry.Model = "longtake-small",
+    weights: str | os.PathLike[str] | None = None,
+    rule: str | Rule = "ttt3r",
+    reset_every: int | None = None,
+    out: str | os.PathLike[str] | None = None,
+    size: int | None = None,
+    stride: int = 1,
+    fps: float | None = None,
+    start: float | None = None,
+    end: float | None = None,
+    max_frames: int | None = None,
+    device: str = "auto",
+    seed: int = 0,
+    on_frame: Callable[[Progress], None] | None = None,
+) -> Scene:
+    """Reconstruct a take frame by frame, in constant memory, and return the scene.
+
+    Results go to the folder `out` as they come; without `out`, to a temporary folder that lives as long as the scene.
+
+    source: a video file, a folder, glob or list of images, or an iterable of (H, W, 3) uint8 arrays.
+    model: a name of `longtake models` or a loaded model; `weights`, `size` and `device` are for names only.
+    reset_every: start the memory over every so many frames, chaining the poses.
+    size: the longer side of the image that the model sees, in pixels; by default what the model was trained for.
+    stride, fps, start, end, max_frames: which frames of the source are used; times in seconds.
+    on_frame: called after each frame.
+
+    Raises InputError (also where no frame comes), CheckpointError, CapabilityError, OutputError; and Interrupted, a
+    KeyboardInterrupt that carries the scene so far.
+    """
+    take = open_source(source, stride=stride, fps=fps, start=start, end=end, max_frames=max_frames)
+    if isinstance(model, str):
+        model = registry.load(model, weights, device=device, size=size)
+    stream = model.stream(rule=rule, reset_every=reset_every)
+    options = {"reset_every": reset_every, "size": size, "stride": stride, "fps": fps, "start": start, "end": end}
+    run = Run(
+        model=model.name,
+        spec=model.config.to_dict(),
+        weights=model.weights,
+        weights_sha256=model.weights_sha256,
+        rule=stream.rule.name,
+        seed=seed,
+        source=os.fspath(source) if isinstance(source, str | os.PathLike) else take.name,
+        device=str(stream.device),
+        options=options | {"max_frames": max_frames},
+    )
+    folder = Path(tempfile.mkdtemp(prefix="longtake-")) if out is None else Path(out)
+    recorder = Recorder(folder, run)
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)  # nothing here draws numbers today; a rule may
+            _record(take, stream, recorder, on_frame)
+    except BaseException as error:
+        if recorder.status == "not started" and out is None:
+            shutil.rmtree(folder, ignore_errors=True)
+        if isinstance(error, KeyboardInterrupt) and recorder.status != "not started":
+            raise Interrupted(_scene(recorder, stream, temporary=out is None)) from error
+        raise
+    return _scene(recorder, stream, temporary=out is None)
+
+
+def _record(take: Source, stream: Stream, recorder: Recorder, on_frame: Callable[[Progress], None] | None) -> None:
+    begin = time.perf_counter()
+    start_counting(stream.device)
+    with closing(frame for frame in take) as frames:  # a generator, so that closing it stops the source's reader
+        # Before the recorder: a source without a frame (which is an InputError) leaves no folder behind.
+        first = next(frames)
+        with recorder:
+            try:
+                for frame in chain([first], frames):
+                    ready = time.perf_counter()
+                    prediction = stream.step(frame)
+                    finish_work(stream.device)
+                    recorder.add(prediction, time.perf_counter() - ready)
+                    if on_frame:
+                        seconds = time.perf_counter() - begin
+                        state = stream.state_bytes
+                        on_frame(Progress(recorder.frames, take.length, seconds, recorder.points, state))
+            finally:
+                recorder.notes.extend(take.notes)
+                recorder.tell(state_bytes=stream.state_bytes, peak_bytes=peak_bytes(stream.device))
+
+
+def _scene(recorder: Recorder, stream: Stream, *, temporary: bool) -> Scene:
+    about = stream.describe()
+    facts = {key: about[key] for key in ("model", "rule", "device")}
+    return Scene(recorder.out, recorder.summary() | facts, recorder.notes, temporary=temporary)

@@ -1,0 +1,24 @@
+# SPDX-License-Identifier: Apache-2.0
+import numpy as np
+import pytest
+import torch
+
+from longtake.meter import finish_work, peak_bytes, peak_resident_bytes
+
+
+def test_peak_memory_never_falls_and_is_in_bytes() -> None:
+    before = peak_resident_bytes()
+    if before is None:
+        pytest.skip("this system does not say")
+    block = np.ones(before // 8 + 10_000_000)  # more than all that was resident so far, and touched
+    after = peak_resident_bytes()
+    del block
+    assert after is not None
+    assert after >= before + 80_000_000
+    assert peak_resident_bytes() == pytest.approx(after, rel=0.05)
+
+
+def test_the_cpu_has_nothing_to_wait_for() -> None:
+    device = torch.device("cpu")
+    finish_work(device)
+    assert peak_bytes(device) == peak_resident_bytes()
