@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is measured: a model with its name and the hash of its weights, and the same one before any training."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from longtake.families.cut3r import Cut3r
+from longtake.registry import Model
+from longtake.rules import Rule
+from longtake.stream import Streams
+
+
+@dataclass(frozen=True, slots=True)
+class Net:
+    """A model under a name. `module` is the family's module as training and `longtake.load` have it."""
+
+    name: str
+    module: Cut3r
+
+    @classmethod
+    def of(cls, model: Model) -> Net:
+        """Take a loaded model."""
+        return cls(model.name, model.module)
+
+    def streams(self, n: int, *, rule: str | Rule, reset_every: int | None) -> Streams:
+        """Begin n streams."""
+        return Streams(self.module, n, rule=rule, reset_every=reset_every, name=self.name)
+
+    def settings(self) -> dict[str, Any]:
+        """Return what tells this net's numbers from another's: weights, configuration, precision, device."""
+        parameter = next(self.module.parameters())
+        return {
+            "net": self.name,
+            "weights_sha256": weights_hash(self.module),
+            "parameters": sum(p.numel() for p in self.module.parameters()),
+            "config": self.module.config.to_dict(),
+            "dtype": str(parameter.dtype).removeprefix("torch."),
+            "device": str(parameter.device),
+            "torch": torch.__version__,
+        }
+
+
+def untrained_twin(net: Net, seed: int = 0) -> Net:
+    """Return the same architecture as its constructor starts it, from one seed; device and precision as `net`."""
+    parameter = next(net.module.parameters())
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        module = type(net.module)(net.module.config)
+    return Net("untrained", module.to(parameter.device, parameter.dtype).eval())
+
+
+def weights_hash(module: torch.nn.Module) -> str:
+    """Return the sha256 of all weights by name, type, shape and value: the same whatever file they came from."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(module.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\0".encode())
+        digest.update(tensor.detach().contiguous().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

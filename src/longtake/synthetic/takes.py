@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Write takes as RGB-D folders and look at them.
+
+Layout: rgb/NNNNNN.jpg, depth/NNNNNN.png (uint16 millimetres, 0 = unknown), poses.txt (a row-major 4x4 world_from_cam a
+line, metres), intrinsics.txt (3x3, pixels, centres at integers).
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from longtake.errors import InputError, OutputError
+from longtake.synthetic.config import WorldConfig
+from longtake.synthetic.world import make_batch
+
+
+def write_take(
+    folder: Path,
+    images: Tensor,
+    depth: Tensor,
+    world_from_cam: Tensor,
+    intrinsics: Tensor,
+    depth_stride: int = 1,
+    quality: int = 92,
+) -> None:
+    """Write one take: images (T, 3, H, W) in [0, 1], depth (T, H, W) metres, poses (T, 4, 4), K (3, 3).
+
+    `depth_stride` 2 keeps every second depth pixel, starting at (0, 0). Raises OutputError if it cannot write.
+    """
+    try:
+        (folder / "rgb").mkdir(parents=True, exist_ok=True)
+        (folder / "depth").mkdir(parents=True, exist_ok=True)
+        pixels = (images.clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+        millimetres = (depth * 1000).round().clamp(0, 65535)[:, ::depth_stride, ::depth_stride].cpu().numpy()
+        for i, (picture, z) in enumerate(zip(pixels, millimetres.astype(np.uint16), strict=True)):
+            Image.fromarray(picture).save(folder / "rgb" / f"{i:06d}.jpg", quality=quality)
+            Image.fromarray(z).save(folder / "depth" / f"{i:06d}.png")
+        np.savetxt(folder / "poses.txt", world_from_cam.double().cpu().numpy().reshape(-1, 16), fmt="%.7f")
+        np.savetxt(folder / "intrinsics.txt", intrinsics.double().cpu().numpy(), fmt="%.6f")
+    except OSError as error:
+        raise OutputError(f"{folder}: could not write the take ({error}). Free some space or choose another folder.") from error
+
+
+def contact_sheet(images: Tensor, depth: Tensor, columns: int = 8) -> Image.Image:
+    """Lay out frames (T, 3, H, W) in [0, 1], each row of pictures above its depth (T, H, W), near bright, far dark."""
+    count, _, height, width = images.shape
+    columns = min(columns, count)
+    rows = -(-count // columns)
+    sheet = np.zeros((rows * 2 * height, columns * width, 3), np.uint8)
+    pixels = (images.clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+    near = 1 / depth.clamp_min(1e-3).cpu().numpy()
+    grey = (255 * np.clip(near / np.quantile(near, 0.98), 0, 1)).astype(np.uint8)
+    for i in range(count):
+        y, x = 2 * height * (i // columns), width * (i % columns)
+        sheet[y : y + height, x : x + width] = pixels[i]
+        sheet[y + height : y + 2 * height, x : x + width] = grey[i][..., None]
+    return Image.fromarray(sheet)
+
+
+def write_world(
+    out: Path, takes: int = 4, frames: int = 16, size: tuple[int, int] = (160, 128), seed: int = 0, shadows: bool = True
+) -> list[Path]:
+    """Draw rooms and walks through them, and write each as an RGB-D folder with a contact sheet.
+
+    `size` is (width, height) in pixels. The same seed gives the same takes. Returns the folders.
+    """
+    width, height = size
+    if takes < 1 or frames < 1 or width < 8 or height < 8 or width > 4096 or height > 4096:
+        raise InputError(
+            f"{takes} takes of {frames} frames at {width}x{height}: wanted at least one take and one frame, and 8 to 4096"
+            " pixels a side. Change --takes, --frames or --size."
+        )
+    config = WorldConfig(shadows=shadows)
+    folders = []
+    for i in range(takes):
+        generator = torch.Generator().manual_seed(seed * 100_003 + i)
+        batch = make_batch(config, 1, frames, height, width, "cpu", generator)
+        folder = out / f"take_{i:02d}"
+        write_take(folder, batch.images[0], batch.depth[0], batch.world_from_cam[0], batch.intrinsics[0])
+        contact_sheet(batch.images[0], batch.depth[0]).save(folder / "sheet.png")
+        folders.append(folder)
+    (out / "world.json").write_text(json.dumps({"seed": seed, "config": asdict(config)}, indent=2) + "\n", encoding="utf-8")
+    return folders

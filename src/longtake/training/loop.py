@@ -1,0 +1,261 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The training loop: the same command on a CPU, a GPU, or many under torchrun.
+
+Rank 0 decides (stage, rate, stop) and tells the others, so clocks never disagree. One JSON line per look goes to
+log.jsonl; weights (the moving average) go to average.safetensors, the raw ones to last.safetensors.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from longtake.families.cut3r import Cut3r, Cut3rConfig
+from longtake.synthetic.config import WorldConfig
+from longtake.training.flat import Average, FlatParameters
+from longtake.training.heldout import HeldOut
+from longtake.training.losses import LossWeights
+from longtake.training.schedule import CURRICULA, Schedule, Stage
+from longtake.training.snapshot import load_learner, save_learner
+from longtake.training.step import Learner, Shape, Step
+
+
+@dataclass(frozen=True, slots=True)
+class TrainConfig:
+    """Everything that decides a run, apart from the model's own numbers."""
+
+    out: Path = Path("runs/train")
+    minutes: float = 20.0  # budget after the start of the process, compilation included
+    curriculum: str = "standard"
+    frames_per_step: int = 1024  # of 160 x 128 pixels on each device; other sizes get as many pixels
+    rate: float = 6e-4
+    warmup: int = 200  # steps
+    flat: float = 0.5  # share of the budget at the full rate
+    decay: float = 0.03
+    clip: float = 1.0
+    average: float = 0.999
+    seed: int = 0
+    precision: str = "bf16"  # bf16, or float32
+    compiled: bool = True  # torch.compile and captured graphs, on a GPU
+    resume: Path | None = None  # weights to go on from; the optimiser warms up again
+    start_stage: int = 0
+    look_every: float = 60.0  # seconds between looks at the held-out takes
+    held_out: int = 32  # takes
+    max_steps: int | None = None
+    world: WorldConfig = field(default_factory=WorldConfig)
+    weights: LossWeights = field(default_factory=LossWeights)
+
+
+class Crew:
+    """The processes that train together; alone without torchrun."""
+
+    def __init__(self) -> None:
+        self.size = int(os.environ.get("WORLD_SIZE", "1"))
+        self.rank = int(os.environ.get("RANK", "0"))
+        local = int(os.environ.get("LOCAL_RANK", "0"))
+        self.device = torch.device("cuda", local) if torch.cuda.is_available() else torch.device("cpu")
+        if self.device.type == "cuda":
+            torch.cuda.set_device(self.device)
+        if self.size > 1:
+            dist.init_process_group("nccl" if self.device.type == "cuda" else "gloo")
+
+    def mean_(self, tensor: Tensor) -> None:
+        """Average over the processes, in place."""
+        if self.size > 1:
+            dist.all_reduce(tensor)
+            tensor.div_(self.size)
+
+    def tell(self, numbers: list[float]) -> list[float]:
+        """What rank 0 says."""
+        if self.size == 1:
+            return numbers
+        tensor = torch.tensor(numbers, dtype=torch.float64, device=self.device)
+        dist.broadcast(tensor, 0)
+        return tensor.tolist()
+
+    def close(self) -> None:
+        """Leave."""
+        if self.size > 1:
+            dist.destroy_process_group()
+
+
+def shape_of(stage: Stage, turn: int, frames_per_step: int) -> Shape:
+    """The shape of a turn: sizes rotate, the number of pixels stays."""
+    height, width = stage.sizes[turn % len(stage.sizes)]
+    takes = frames_per_step * 160 * 128 / (height * width) / stage.frames
+    return Shape(max(1, round(takes / 4) * 4 if takes >= 4 else round(takes)), stage.frames, height, width)
+
+
+class Trainer:
+    """Holds what a run needs and walks it."""
+
+    def __init__(self, config: TrainConfig, model_config: Cut3rConfig) -> None:
+        self.begun = time.monotonic()
+        self.config, self.crew = config, Crew()
+        device = self.crew.device
+        torch.manual_seed(config.seed)  # the same weights everywhere
+        self.learner = Learner(Cut3r(model_config)).to(device)
+        if config.resume is not None:
+            load_learner(self.learner, config.resume)
+        self.flat = FlatParameters([self.learner])
+        self.optimiser = self.flat.optimiser(config.rate, config.decay)
+        self.average = Average(self.flat, config.average)
+        torch.manual_seed(config.seed * 1000 + 1 + self.crew.rank)  # other takes everywhere
+        self.gpu = device.type == "cuda"
+        self.precision = torch.bfloat16 if config.precision == "bf16" and self.gpu else None
+        self.compiled = config.compiled and self.gpu
+        if self.compiled:
+            torch._dynamo.config.cache_size_limit = 64
+            self.learner.compile_parts()
+        self.schedule = Schedule(CURRICULA[config.curriculum], config.rate, config.warmup, config.flat, index=config.start_stage)
+        self.steps: dict[tuple[Shape, float], Step] = {}
+        self.step_count, self.frame_count = 0, 0
+        self.flow_ratio = 1.0
+        self.sums: dict[str, Tensor] = {}
+        self.held: list[HeldOut] = []
+
+    def elapsed(self) -> float:
+        """Seconds since the trainer was made."""
+        return time.monotonic() - self.begun
+
+    def log(self, record: dict[str, Any]) -> None:
+        """One line on disk, and on the screen."""
+        if self.crew.rank:
+            return
+        record = {"seconds": round(self.elapsed(), 1), "step": self.step_count, "frames": self.frame_count} | record
+        rounded = {k: float(f"{v:.4g}") if isinstance(v, float) and k != "seconds" else v for k, v in record.items()}
+        line = json.dumps(rounded)
+        print(line, flush=True)
+        with open(self.config.out / "log.jsonl", "a") as file:
+            file.write(line + "\n")
+
+    def step_for(self, stage: Stage, turn: int) -> Step:
+        """The step of a shape, captured when first met."""
+        shape = shape_of(stage, turn, self.config.frames_per_step)
+        key = (shape, stage.gated)
+        if key not in self.steps:
+            before = time.monotonic()
+            step = Step(
+                self.learner,
+                shape,
+                self.config.world,
+                self.config.weights,
+                self.flat.gradients,
+                stage.gated,
+                precision=self.precision,
+                compiled=self.compiled,
+            )
+            if self.compiled:
+                step.capture()
+            self.steps[key] = step
+            self.log({"event": "shape", **asdict(shape), "took": time.monotonic() - before})
+        return self.steps[key]
+
+    def drop_steps(self) -> None:
+        """Free the graphs of a stage that is over."""
+        self.steps.clear()
+        if self.gpu:
+            torch.cuda.synchronize()
+            torch.cuda.empty_cache()
+
+    def train_step(self, progress: float) -> Shape:
+        """One update of the weights."""
+        stage = self.schedule.stage
+        # With enough devices each keeps a size of its own: fewer graphs, and all sizes in every update.
+        several = self.crew.size >= len(stage.sizes)
+        step = self.step_for(stage, self.crew.rank if several else self.step_count + self.crew.rank)
+        step.run()
+        self.crew.mean_(self.flat.gradients)
+        norm = self.flat.clip(self.config.clip)
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.schedule.learning_rate(progress, self.step_count)
+        self.optimiser.step()
+        self.average.update()
+        for name, part in (step.parts | {"norm": norm}).items():
+            self.sums[name] = self.sums.get(name, 0) + part.detach().clone()  # clone: a graph overwrites its outputs
+        self.step_count += 1
+        self.frame_count += step.shape.takes * step.shape.frames * self.crew.size
+        return step.shape
+
+    def report(self, steps: int, seconds: float, frames: int, progress: float) -> None:
+        """Means since the last report; the flow ratio drives the curriculum."""
+        names = sorted(self.sums)
+        means = torch.stack([self.sums[name].float() for name in names]) / max(1, steps)
+        self.crew.mean_(means)
+        parts = dict(zip(names, means.tolist(), strict=True))
+        self.sums = {}
+        self.flow_ratio = parts["flow"] / max(parts["flow_zero"], 1e-9)
+        stage = self.schedule.stage
+        self.log(
+            {
+                "event": "train",
+                "stage": self.schedule.index,
+                "take": stage.frames,
+                "rate": self.schedule.learning_rate(progress, self.step_count),
+                "frames_per_second": frames / seconds,
+                "flow_ratio": self.flow_ratio,
+                **{k: v for k, v in parts.items() if k not in ("flow", "flow_zero")},
+            }
+        )
+
+    def look(self) -> None:
+        """Figures of the averaged weights on held-out takes, and weights to disk (rank 0)."""
+        if self.crew.rank:
+            return
+        stage = self.schedule.stages[0].sizes[0]
+        if not self.held:
+            self.held = [HeldOut(self.config.held_out, frames, stage, self.crew.device) for frames in (8, 16)]
+        self.average.swap()
+        for held in self.held:
+            for gated in (False, True):
+                figures = held.figures(self.learner, gated=gated, precision=self.precision)
+                rule = "ttt3r" if gated else "overwrite"
+                self.log({"event": "held-out", "take": held.frames, "rule": rule, **figures})
+        save_learner(self.learner, self.config.out / "average.safetensors")
+        self.average.swap()
+        save_learner(self.learner, self.config.out / "last.safetensors")
+
+    def run(self) -> None:
+        """Train until the budget is spent; always ends with a look and weights on disk."""
+        budget = self.config.minutes * 60
+        self.config.out.mkdir(parents=True, exist_ok=True)
+        parameters = sum(p.numel() for p in self.learner.model.parameters())
+        self.log({"event": "start", "parameters": parameters, "devices": self.crew.size, "torch": torch.__version__})
+        last_report, last_look, steps, frames = time.monotonic(), time.monotonic(), 0, 0
+        stop, every = False, 25 if self.gpu else 5
+        progress = 0.0
+        while not stop:
+            shape = self.train_step(progress)
+            steps, frames = steps + 1, frames + shape.takes * shape.frames * self.crew.size
+            if steps < every and self.step_count > 1:
+                continue
+            if self.gpu:
+                torch.cuda.synchronize()
+            now = time.monotonic()
+            self.report(steps, now - last_report, frames, progress)
+            reached = self.config.max_steps is not None and self.step_count >= self.config.max_steps
+            progress, over, look = self.crew.tell(
+                [self.elapsed() / budget, float(self.elapsed() > budget or reached), float(now - last_look > self.config.look_every)]
+            )
+            stop = bool(over)
+            if look or stop:
+                self.look()
+                last_look = time.monotonic()
+            if self.schedule.advance(progress, self.flow_ratio):
+                self.drop_steps()
+            last_report, steps, frames = time.monotonic(), 0, 0
+        self.log({"event": "end"})
+        self.crew.close()
+
+
+def train(config: TrainConfig, model_config: Cut3rConfig) -> None:
+    """Train a model; see Trainer. Under torchrun every process calls this."""
+    Trainer(config, model_config).run()

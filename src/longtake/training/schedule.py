@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Curriculum and learning rate. Stages follow what the model has learned (flow against zero flow), with a time limit."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A part of the curriculum."""
+
+    frames: int  # frames a take
+    until: float  # share of the time budget at which the stage ends at the latest
+    flow_below: float = 0.0  # ends earlier once flow error / zero-flow error falls below this
+    sizes: tuple[tuple[int, int], ...] = ((128, 160),)  # (height, width); ranks and steps take turns
+    gated: float = 0.5  # share of the takes whose state is updated by the ttt3r rate
+
+
+CURRICULUM = (
+    Stage(2, until=0.15, flow_below=0.65, gated=0.0),
+    Stage(4, until=0.22, flow_below=0.40),
+    Stage(8, until=0.40),
+    Stage(16, until=0.70),
+    Stage(32, until=1.00, sizes=((192, 240), (160, 240), (128, 240), (240, 176))),
+)
+TOY = (
+    Stage(2, until=0.5, gated=0.0, sizes=((48, 64),)),
+    Stage(4, until=1.0, sizes=((48, 64),)),
+)
+CURRICULA: dict[str, tuple[Stage, ...]] = {"standard": CURRICULUM, "toy": TOY}
+
+
+@dataclass(slots=True)
+class Schedule:
+    """Where training stands, as a function of the share of the budget that is used."""
+
+    stages: tuple[Stage, ...]
+    rate: float
+    warmup: int  # steps
+    flat: float = 0.5  # share of the budget at the full rate
+    floor: float = 0.02  # final rate / full rate
+    index: int = field(default=0)
+
+    @property
+    def stage(self) -> Stage:
+        """The stage in force."""
+        return self.stages[self.index]
+
+    def advance(self, progress: float, flow_ratio: float) -> bool:
+        """Move on to the next stage if it is time; returns whether it did."""
+        done = progress >= self.stage.until or flow_ratio < self.stage.flow_below
+        if done and self.index + 1 < len(self.stages):
+            self.index += 1
+            return True
+        return False
+
+    def learning_rate(self, progress: float, step: int) -> float:
+        """Warm-up, flat, then a cosine to the floor."""
+        warm = min(1.0, (step + 1) / self.warmup)
+        fall = min(1.0, max(0.0, (progress - self.flat) / (1 - self.flat)))
+        return self.rate * warm * (self.floor + (1 - self.floor) * 0.5 * (1 + math.cos(math.pi * fall)))

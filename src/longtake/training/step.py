@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One training step: draw takes, walk them with the stream's own loop, predict, compare, differentiate.
+
+On a GPU the step is captured once per shape as a CUDA graph, so the host never holds it up; on a CPU it runs as it is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from longtake.families.cut3r import Cut3r
+from longtake.frame import Exchange, Flags, Heads, Tokens, Views
+from longtake.stream import absorb
+from longtake.synthetic.world import Batch, make_batch
+from longtake.synthetic.config import WorldConfig
+from longtake.training.losses import FlowHead, LossWeights, compute_loss
+from longtake.training.mixed_rule import MixedRule
+from longtake.training.targets import Targets, make_targets
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """Takes x frames x pixels of one step on one device."""
+
+    takes: int
+    frames: int
+    height: int
+    width: int
+
+
+@dataclass(frozen=True, slots=True)
+class Walk:
+    """What the loop returned for T frames of B takes, time first."""
+
+    heads: Heads  # T * B views
+    log_focal: Tensor  # (T * B,)
+    flow: Tensor  # (T * B, H / 4, W / 4, 2)
+    rate: Tensor  # (T, B) mean ttt3r rate
+
+
+class Learner(nn.Module):
+    """The model and its training-only flow head."""
+
+    def __init__(self, model: Cut3r) -> None:
+        super().__init__()
+        self.model = model
+        self.flow = FlowHead(model.config.decoder_width)
+
+    def compile_parts(self) -> None:
+        """Compile the pieces that repeat: small graphs that compile fast and serve every shape."""
+        for block in self.model.image_encoder.blocks:
+            block.compile()
+        for layer in self.model.memory.layers:
+            layer.compile()
+        self.model.memory.pose_memory.read = torch.compile(self.model.memory.pose_memory.read)  # type: ignore[method-assign]
+        self.model.memory.pose_memory.write = torch.compile(self.model.memory.pose_memory.write)  # type: ignore[method-assign]
+        self.model.image_encoder.patch.compile()
+        self.model.heads.compile()
+
+    def walk(self, images: Tensor, gated: Tensor) -> Walk:
+        """images (B, T, 3, H, W) in [0, 1], gated (B,) bool -> what the stream would have said, differentiable."""
+        takes, frames = images.shape[:2]
+        views = images.transpose(0, 1).flatten(0, 1) * 2 - 1  # (T * B, ...), time first
+        tokens = self.model.tokenize(Views(image=views))
+        rule = MixedRule(gated)
+        flags = Flags.plain(takes, images.device)
+        tables = self.model.memory.tables(tokens.positions)
+        with torch.autocast(images.device.type, enabled=False):
+            state = self.model.begin(takes, rule)
+        exchanges: list[Exchange] = []
+        features = tokens.features.unflatten(0, (frames, takes))
+        for t in range(frames):
+            now = Tokens(features[t], tokens.positions, tokens.size, flags.active)
+            exchange, state = absorb(self.model, state, now, rule, flags, tables=tables)
+            exchanges.append(exchange)
+        final = torch.cat([exchange.layers[-1] for exchange in exchanges])
+        merged = replace(exchanges[0], layers=(tokens.features, final), tokens=tokens)
+        heads = self.model.detokenize(merged)
+        grid = (tokens.size[0] // 16, tokens.size[1] // 16)
+        logits = torch.stack([e.stats.mean_logit for e in exchanges if e.stats.mean_logit is not None])
+        return Walk(
+            heads=heads,
+            log_focal=self.model.heads.log_focal(final),  # type: ignore[operator]
+            flow=self.flow(final[:, 1:], grid),
+            rate=logits.detach().sigmoid().mean(-1),
+        )
+
+
+class Step:
+    """Forward and backward for one shape; leaves gradients in the flat buffer and the loss's parts in `parts`."""
+
+    def __init__(
+        self,
+        learner: Learner,
+        shape: Shape,
+        world: WorldConfig,
+        weights: LossWeights,
+        gradients: Tensor,
+        gated_share: float,
+        *,
+        precision: torch.dtype | None,
+        compiled: bool,
+    ) -> None:
+        self.learner, self.shape, self.world, self.weights = learner, shape, world, weights
+        self.gradients, self.gated_share, self.precision = gradients, gated_share, precision
+        self.compiled = compiled
+        self.compare = torch.compile(compute_loss) if compiled else compute_loss
+        self.aim = torch.compile(make_targets) if compiled else make_targets
+        self.parts: dict[str, Tensor] = {}
+        self.graph: torch.cuda.CUDAGraph | None = None
+
+    def draw_batch(self) -> tuple[Batch, Targets]:
+        """Fresh takes and their targets."""
+        s = self.shape
+        device = self.gradients.device
+        with torch.no_grad():
+            batch = make_batch(self.world, s.takes, s.frames, s.height, s.width, device, compile=self.compiled)
+            return batch, self.aim(batch.depth, batch.world_from_cam, batch.intrinsics)
+
+    def forward_backward(self) -> None:
+        """One pass. Gradients are those of this batch alone."""
+        batch, targets = self.draw_batch()
+        device = batch.images.device
+        gated = torch.rand(self.shape.takes, device=device) < self.gated_share
+        self.gradients.zero_()
+        with torch.autocast(device.type, self.precision, enabled=self.precision is not None):
+            walk = self.learner.walk(batch.images, gated)
+        loss, parts = self.compare(walk.heads, walk.log_focal, walk.flow, targets, self.weights)
+        loss.backward()
+        self.parts = parts | {"rate_first": walk.rate[1 if len(walk.rate) > 1 else 0].mean(), "rate_last": walk.rate[-1].mean()}
+
+    def capture(self, warm_ups: int = 3) -> None:
+        """Record the pass as a CUDA graph; afterwards `run` replays it with new random takes."""
+        side = torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            for _ in range(warm_ups):
+                self.forward_backward()
+        torch.cuda.current_stream().wait_stream(side)
+        torch.cuda.synchronize()
+        self.graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self.graph):
+            self.forward_backward()
+
+    def run(self) -> None:
+        """Gradients of one fresh batch."""
+        if self.graph is None:
+            self.forward_backward()
+        else:
+            self.graph.replay()
