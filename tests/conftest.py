@@ -15,7 +15,8 @@ from beartype import BeartypeConf
 from beartype.claw import beartype_packages
 
 # Annotations of the inner rooms are checked in every call during the tests, and never elsewhere; an int may stand for a
-# float. The doors (sources, outputs, checkpoints, stream, command line) are left out: their tests hand them wrong things.
+# float. The doors (sources, outputs, checkpoints, stream, command line) are left out: their tests hand them wrong
+# things.
 INNER = ("frame", "nn", "tokenize", "memory", "rules", "detokenize", "families", "synthetic")
 beartype_packages([f"longtake.{room}" for room in INNER], conf=BeartypeConf(is_pep484_tower=True))
 
@@ -68,14 +69,14 @@ def _only_this_machine() -> Iterator[None]:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Skip tests that need a GPU, loudly, where there is none."""
-    if not any("gpu" in item.keywords for item in items):
+    marked = [item for item in items if item.get_closest_marker("gpu")]
+    if not marked:
         return
     import torch
 
     if not torch.cuda.is_available():
-        for item in items:
-            if "gpu" in item.keywords:
-                item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
+        for item in marked:
+            item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
 
 
 @pytest.fixture

@@ -4,14 +4,22 @@
 from __future__ import annotations
 
 import ast
+import json
+import re
 import subprocess
 import sys
 import time
+from inspect import signature
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import pytest
 
-from longtake import __version__, cli
+from longtake import __version__, cli, doctor
+from longtake.registry import MODELS
+from longtake.training.loop import TrainConfig
+from longtake.training.schedule import CURRICULA
+from longtake.verbs import train
 
 VERBS_FOLDER = Path(cli.__file__).parent / "verbs"
 
@@ -48,7 +56,7 @@ def test_help_imports_nothing_heavy() -> None:
 
 
 def test_verbs_and_files_agree() -> None:
-    files = {path.stem for path in VERBS_FOLDER.glob("*.py")} - {"__init__"}
+    files = {path.stem for path in VERBS_FOLDER.glob("[!_]*.py")}  # with an underscore: what verbs share
     assert files == {verb.replace(" ", "_") for verb in cli.VERBS}
 
 
@@ -122,3 +130,88 @@ def test_rules_lists_the_rules(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["rules"]) == 0
     names = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
     assert {"overwrite", "ttt3r"} <= set(names)
+
+
+def test_doctor_says_what_is_broken(capsys: pytest.CaptureFixture[str]) -> None:
+    code = cli.main(["doctor", "--json"])
+    checks = json.loads(capsys.readouterr().out)
+    names = [check["name"] for check in checks]
+    assert {"python", "torch", "cpu", "video decoders", "longtake-small", "[eval]", "disk"} <= set(names)
+    assert code == any(check["status"] == "broken" for check in checks)
+    assert cli.main(["doctor"]) == code
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == [check["status"] for check in checks]
+
+
+def test_doctor_without_a_library(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(doctor, "LIBRARIES", ("torch", "no-such-library"))
+    monkeypatch.setattr(doctor, "EXTRAS", {"eval": "no_such_extra"})
+    assert cli.main(["doctor"]) == 1
+    text = capsys.readouterr().out
+    assert re.search(r"^broken +no-such-library +not installed  ->  pip install longtake$", text, re.M)
+    assert re.search(
+        r"^missing +\[eval\] +no_such_extra is not installed  ->  pip install 'longtake\[eval\]'$", text, re.M
+    )
+    assert "video decoders" not in text  # what needs the library is not looked at
+
+
+def test_models_lists_the_models(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["models"]) == 0
+    head, *lines = capsys.readouterr().out.splitlines()
+    assert head.split()[:3] == ["name", "parameters", "weights"]
+    assert [line.split()[0] for line in lines] == list(MODELS)
+    for line, entry in zip(lines, MODELS.values(), strict=True):
+        assert line.endswith(entry.licence)
+        assert entry.source in line
+
+
+def test_train_has_the_defaults_and_choices_of_the_trainer() -> None:
+    flags, defaults = signature(train.main).parameters, TrainConfig()
+    own = {"model", "frames_per_step"}  # which model, and a default that depends on the machine
+    assert {name: flag.default for name, flag in flags.items() if name not in own} == {
+        name: getattr(defaults, name) for name in flags if name not in own
+    }
+    choices = {name: get_args(hint) for name, hint in get_type_hints(train.main).items()}
+    assert choices["curriculum"] == tuple(CURRICULA)
+    assert set(choices["model"]) <= set(MODELS)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--minutes", "0"], "--minutes 0.0: must be more than 0"),
+        (["--rate", "nan"], "--rate nan: must be more than 0"),
+        (["--warmup", "0"], "--warmup 0: must be at least 1"),
+        (["--max-steps", "0"], "--max-steps 0: must be at least 1"),
+        (["--frames-per-step", "-3"], "--frames-per-step -3: must be at least 1"),
+        (["--curriculum", "toy", "--start-stage", "2"], "--start-stage 2: toy has stages 0 to 1"),
+        (["--start-stage", "-1"], "--start-stage -1: standard has stages 0 to"),
+        (["--resume", "nowhere.safetensors"], "--resume nowhere.safetensors: no such file"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_train_refuses_what_cannot_be(
+    words: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["train", "--out", str(tmp_path / "run"), *words]) == 2
+    captured = capsys.readouterr()
+    assert said in captured.err
+    assert not captured.out
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "launcher", [["python", "-m"], ["torchrun", "--nproc-per-node", "2", "-m"]], ids=lambda w: w[0]
+)
+def test_train_leaves_weights_that_evaluate_takes(launcher: list[str], tmp_path: Path) -> None:
+    scripts, run = Path(sys.executable).parent, tmp_path / "run"
+    toy = ["--curriculum", "toy", "--max-steps", "1", "--held-out", "1", "--frames-per-step", "1"]
+    command = [str(scripts / launcher[0]), *launcher[1:], "longtake", "train", "--out", str(run), *toy]
+    subprocess.run(command, check=True, capture_output=True)
+    assert {path.name for path in run.iterdir()} == {"average.safetensors", "last.safetensors", "log.jsonl"}
+    assert _longtake("data", "synthesize", str(tmp_path / "takes"), "--takes", "1", "--frames", "3").returncode == 0
+    weights = ["--weights", str(run / "average.safetensors"), "--rules", "ttt3r", "--no-untrained"]
+    result = _longtake("evaluate", str(tmp_path / "takes"), *weights, "--cache", str(tmp_path / "cache"))
+    assert result.returncode == 0, result.stderr
+    assert "longtake-small  ttt3r" in result.stdout

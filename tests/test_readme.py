@@ -57,6 +57,11 @@ def test_the_readme_has_snippets_and_two_commands() -> None:
     assert any(block.language == "python" for block in readme)
 
 
+def test_the_readme_names_every_verb() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert not [verb for verb in cli.VERBS if f"`{verb}`" not in text]
+
+
 def test_every_block_is_of_a_known_kind() -> None:
     kinds = {block.language for block in BLOCKS}
     assert kinds <= {"python", "bash", "text", "json"}, "a block of another kind would go unchecked"
@@ -104,8 +109,9 @@ def test_shell_lines_name_what_exists(block: Block, line: str) -> None:
     while words and re.fullmatch(r"[A-Z_]+=\S*", words[0]):  # VARIABLE=value in front of a command
         words.pop(0)
     command = Path(words[0]).name
-    if command == "longtake" or words[:3] == ["python", "-m", "longtake"]:
-        arguments = words[1:] if command == "longtake" else words[3:]
+    names = [Path(word).name for word in words]
+    if command in {"longtake", "python", "torchrun"} and "longtake" in names:
+        arguments = words[names.index("longtake") + 1 :]
         if arguments[0].startswith("-"):
             assert cli.main(arguments) == 0
             return

@@ -13,17 +13,17 @@ def pick_device(device: str | torch.device = "auto") -> torch.device:
 
     Raises CapabilityError for a name that torch does not know and for a device that this machine does not have.
     """
+    counts = {"cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available()), "cpu": 1}
+    present = [kind for kind, count in counts.items() if count]
     if str(device) == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "mps" if _has_mps() else "cpu")
+        return torch.device(present[0])
     try:
         found = torch.device(device)
-    except RuntimeError as error:
-        raise CapabilityError(f"device {str(device)!r} is not known; give auto, cpu, cuda, cuda:1 or mps.") from error
-    count = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(_has_mps())}.get(found.type, 0)
-    if (found.index or 0) >= count:
-        raise CapabilityError(f"device {str(device)!r} is not on this machine; `longtake doctor` lists what is.")
+    except (RuntimeError, TypeError) as error:
+        raise CapabilityError(f"device {device!r} is not known; give auto, cpu, cuda, cuda:1 or mps.") from error
+    if (found.index or 0) >= counts.get(found.type, 0):
+        has = ", ".join(f"{counts[kind]} x {kind}" if counts[kind] > 1 else kind for kind in present)
+        raise CapabilityError(
+            f"device {str(device)!r} is not on this machine, which has {has}. Name one of these, or auto."
+        )
     return found
-
-
-def _has_mps() -> bool:
-    return torch.backends.mps.is_available()

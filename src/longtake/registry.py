@@ -6,12 +6,12 @@ from __future__ import annotations
 import difflib
 import hashlib
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
-from longtake.checkpoints.convert import read_any
+from longtake.checkpoints.convert import build_empty, read_any
 from longtake.checkpoints.embedded import embedded_path
 from longtake.checkpoints.strict import load_strict
 from longtake.device import pick_device
@@ -53,6 +53,12 @@ class Entry:
     source: str  # where the weights come from
     embedded: bool = False
 
+    @property
+    def parameters(self) -> int:
+        """How many numbers the model has. Counted without making any of them."""
+        with torch.device("meta"):
+            return sum(p.numel() for p in Cut3r(self.config).parameters())
+
 
 MODELS: dict[str, Entry] = {
     "longtake-small": Entry(SMALL, "Apache-2.0", "in the package", embedded=True),
@@ -60,7 +66,7 @@ MODELS: dict[str, Entry] = {
         Cut3rConfig(), "CC BY-NC-SA 4.0 (non-commercial)", "cut3r_512_dpt_4_64.pth of the CUT3R project"
     ),
     "cut3r-224": Entry(
-        Cut3rConfig(head="linear", image_size=224),
+        Cut3rConfig(head="linear", image_size=224, square_crop=True),
         "CC BY-NC-SA 4.0 (non-commercial)",
         "cut3r_224_linear_4.pth of the CUT3R project",
     ),
@@ -136,26 +142,24 @@ def load(
     entry = find(name)
     target = pick_device(device)
     if size is not None and (size < PATCH or size % PATCH):
-        raise CapabilityError(f"size {size}: the longer side must be a multiple of {PATCH}, such as {size // 16 * 16 or 240}.")
+        near = max(1, round(size / PATCH)) * PATCH
+        raise CapabilityError(f"size {size}: the longer side must be a multiple of {PATCH} pixels, such as {near}.")
     if weights is None and not entry.embedded:
         raise CheckpointError(
             f"the weights of {name} are not in this package ({entry.licence}): get {entry.source} and pass it, "
             f'longtake.load("{name}", weights="FILE") or --weights FILE.'
         )
-    path = embedded_path(name) if weights is None else Path(weights)
+    path = embedded_path(name) if weights is None else Path(weights).expanduser()
     found = read_any(path, family="cut3r", wanted=f"the weights of {name}")
-    config = Cut3rConfig.from_dict(found.config)
-    if config.head != entry.config.head:
+    changes = {"image_size": size, "rounded_rope": rounded_rope}
+    config = found.config | {key: value for key, value in changes.items() if value is not None}
+    module = build_empty("cut3r", config, str(path))
+    assert isinstance(module, Cut3r)
+    if module.config.head != entry.config.head:
         raise CheckpointError(
-            f"{path} holds a model with {config.head} heads; {name} has {entry.config.head} heads. "
+            f"{path} holds a model with {module.config.head} heads; {name} has {entry.config.head} heads. "
             f"Name the model that the file was made for (`longtake models`)."
         )
-    if rounded_rope is not None:
-        config = replace(config, rounded_rope=rounded_rope)
-    if size is not None:
-        config = replace(config, image_size=size)
-    with torch.device("meta"):
-        module = Cut3r(config)
     load_strict(module, found.tensors, what=f"{path} into {name}")
     module.eval().requires_grad_(False)
     return Model(name, module.to(target), path.name, _sha256(path))
@@ -164,10 +168,23 @@ def load(
 def find(name: str) -> Entry:
     """Return a line of the table. Raises CapabilityError with near names."""
     if name not in MODELS:
-        near = difflib.get_close_matches(name, MODELS, n=1)
+        near = difflib.get_close_matches(name.lower(), MODELS, n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
         raise CapabilityError(f"no model is called {name!r}.{hint} There are: {', '.join(MODELS)}.")
     return MODELS[name]
+
+
+def model_table() -> list[dict[str, str]]:
+    """Return what `longtake models` and docs/models.md show, a row each: name, parameters, weights, their licence."""
+    return [
+        {
+            "name": name,
+            "parameters": f"{entry.parameters / 1e6:.1f} M",
+            "weights": entry.source,
+            "licence of the weights": entry.licence,
+        }
+        for name, entry in MODELS.items()
+    ]
 
 
 def _sha256(path: Path) -> str:

@@ -118,13 +118,12 @@ def test_arguments_in_a_subclass_of_dict(tmp_path: Path) -> None:
 def test_arguments_of_a_module_that_is_gone(tmp_path: Path) -> None:
     module = ModuleType("a_package_nobody_has.deep")
     module.Thing = type("Thing", (), {"__module__": module.__name__, "__qualname__": "Thing"})  # pyright: ignore
-    sys.modules[module.__name__] = module
-    try:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "a_package_nobody_has", ModuleType("a_package_nobody_has"))
+        patch.setitem(sys.modules, module.__name__, module)
         thing = module.Thing()
         thing.model = TEXT
         torch.save(official(thing), tmp_path / "f.pth")
-    finally:
-        del sys.modules[module.__name__]
     read = read_torch(tmp_path / "f.pth")
     assert_same(read.model)
     assert read.args_text == TEXT
@@ -219,11 +218,36 @@ def test_code_under_newer_pickle_protocols(tmp_path: Path, protocol: int) -> Non
     assert not canary.exists()
 
 
-def test_code_that_the_list_of_names_overlooks_is_inert_too(tmp_path: Path) -> None:
+@pytest.mark.parametrize("protocol", [2, 4])  # a method is getattr(class, name), or one dotted name
+def test_code_that_the_list_of_names_overlooks_is_never_run(tmp_path: Path, protocol: int) -> None:
     canary = tmp_path / "canary"
-    torch.save(official(Calls(Path.touch, Calls(Path, str(canary)))), tmp_path / "f.pth")
-    assert_same(read_torch(tmp_path / "f.pth").model)
+    overlooked = Calls(Path.touch, Calls(Path, str(canary)))
+    torch.save(official(overlooked), tmp_path / "f.pth", pickle_protocol=protocol)
+    if protocol == 2:
+        assert_same(read_torch(tmp_path / "f.pth").model)
+    else:
+        with pytest.raises(CheckpointError, match="Nothing was run"):
+            read_torch(tmp_path / "f.pth")
     assert not canary.exists()
+    pickle.loads(pickle.dumps(overlooked, protocol))
+    assert canary.exists()  # it was live
+
+
+class Outer:
+    """Holds a class, which old pickle protocols name with getattr."""
+
+    class Inner:
+        """Arguments of a nested class."""
+
+
+@pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
+def test_arguments_of_a_nested_class(tmp_path: Path, zipped: bool) -> None:
+    args = Outer.Inner()
+    args.model = TEXT  # pyright: ignore[reportAttributeAccessIssue]
+    torch.save(official(args), tmp_path / "f.pth", _use_new_zipfile_serialization=zipped)
+    read = read_torch(tmp_path / "f.pth")
+    assert_same(read.model)
+    assert read.args_text == TEXT
 
 
 def test_code_inside_an_omegaconf_tree(tmp_path: Path) -> None:

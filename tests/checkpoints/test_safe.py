@@ -82,13 +82,18 @@ def test_replaces_all_or_nothing(file: Path) -> None:
     assert list(file.parent.iterdir()) == [file]
 
 
+def test_others_may_read_it_as_any_new_file(file: Path) -> None:
+    (file.parent / "plain").touch()
+    assert file.stat().st_mode == (file.parent / "plain").stat().st_mode
+
+
 def test_unwritable_place(file: Path) -> None:
     with pytest.raises(OutputError, match="could not be written"):
         write_safetensors(file / "below_a_file" / "w.safetensors", weights(), CONFIG, "cut3r")
 
 
 def test_wrong_family_says_which_and_how(file: Path) -> None:
-    with pytest.raises(CheckpointError, match=r'cut3r weights; vggt weights were wanted.*longtake.load\("cut3r"'):
+    with pytest.raises(CheckpointError, match=r"cut3r weights; vggt weights were wanted.*longtake models"):
         read_safetensors(file, family="vggt")
 
 

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Read weights of any known origin, and turn official checkpoints into Longtake's own files."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from longtake.checkpoints.pack import is_packed, unpack
 from longtake.checkpoints.recognise import recognise, require_built
 from longtake.checkpoints.safe import read_header, read_plain, read_safetensors, write_safetensors
 from longtake.checkpoints.strict import load_strict
-from longtake.errors import CheckpointError
+from longtake.errors import CheckpointError, LongtakeError
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +68,7 @@ def _cut3r() -> Translation:
     return Translation(configure, translate, lambda config: Cut3r(Cut3rConfig.from_dict(config)))
 
 
+_IN_TRAINING = ("model.", "flow.")  # prefixes in the files that `longtake train` leaves
 TRANSLATIONS: dict[str, Callable[[], Translation]] = {"cut3r": _cut3r}  # a new family adds its line here
 
 
@@ -96,6 +98,8 @@ def read_any(
         require_built(metadata["family"], str(path))
         if is_packed(tensors):
             tensors = unpack(tensors, dtype or torch.float32)
+        if all(name.startswith(_IN_TRAINING) for name in tensors):  # the model beside what only training needs
+            tensors = {n.removeprefix("model."): t for n, t in tensors.items() if n.startswith("model.")}
         return Weights(metadata["family"], metadata["config"], _cast(tensors, dtype), (), metadata)
     if kind is Kind.SAFETENSORS:
         official, class_name, arguments = read_plain(path), None, None
@@ -113,7 +117,9 @@ def read_any(
     require_built(found, str(path))
     translation = TRANSLATIONS[found]()
     given = None if arguments is None and not overrides else {**(arguments or {}), **(overrides or {})}
-    config, more = translation.configure({name: tuple(t.shape) for name, t in official.items()}, given)
+    shapes = {name: tuple(t.shape) for name, t in official.items()}
+    with _as_checkpoint_error(f"{path}: its arguments do not describe a {found} model"):
+        config, more = translation.configure(shapes, given)
     return Weights(found, config, _cast(translation.rename(official), dtype), (*notes, *more))
 
 
@@ -142,7 +148,8 @@ def convert(
     weights = read_any(path, overrides=overrides, dtype=dtype)
     if weights.metadata is not None:
         raise CheckpointError(f"{path} is a Longtake file already ({weights.family}): load it as it is.")
-    _fits(weights, str(path))
+    # So that a bad file fails now and not when it is used.
+    load_strict(build_empty(weights.family, weights.config, str(path)), weights.tensors, what=str(path))
     write_safetensors(
         target, weights.tensors, weights.config, weights.family, source=path.name, notes=list(weights.notes)
     )
@@ -158,11 +165,27 @@ def convert(
     )
 
 
-def _fits(weights: Weights, what: str) -> None:
-    """Build the family on the meta device and load strictly, so that a bad file fails now and not when it is used."""
-    with torch.device("meta"):
-        module = TRANSLATIONS[weights.family]().build(weights.config)
-    load_strict(module, weights.tensors, what=what)
+def build_empty(family: str, config: Mapping[str, Any], what: str) -> nn.Module:
+    """Build a family's module from its configuration on the meta device, without weights.
+
+    `what` names in errors where the configuration came from.
+
+    Raises:
+        CheckpointError: the configuration describes no model of this version.
+    """
+    with _as_checkpoint_error(f"{what}: its configuration describes no {family} model"), torch.device("meta"):
+        return TRANSLATIONS[family]().build(config)
+
+
+@contextmanager
+def _as_checkpoint_error(text: str) -> Iterator[None]:
+    """Values from a file can be of any type and size: whatever they lead to is an error of the file."""
+    try:
+        yield
+    except LongtakeError as error:
+        raise type(error)(f"{text}: {error}") from error
+    except Exception as error:
+        raise CheckpointError(f"{text} ({error}). Get the file again, or update Longtake.") from error
 
 
 def _cast(tensors: Mapping[str, Tensor], dtype: torch.dtype | None) -> dict[str, Tensor]:

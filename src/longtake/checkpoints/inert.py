@@ -71,16 +71,28 @@ class InertMapping:
         return OrderedDict()
 
 
+class InertAttribute:
+    """Stand-in for getattr, with which pickles before protocol 4 name nested classes and methods."""
+
+    def __new__(cls, *_: Any) -> Any:
+        """Return an inert class: an attribute of something inert."""
+        return Inert
+
+
+_BASES = {
+    "collections.defaultdict": InertMapping,
+    "builtins.getattr": InertAttribute,
+    "__builtin__.getattr": InertAttribute,
+}
+
+
 def stand_ins(names: Iterable[str], base: type = Inert) -> list[Callable | tuple[Callable, str]]:
     """Return (class, name) for `torch.serialization.safe_globals`: one inert class for each name."""
-    return [
-        (type("Inert_" + re.sub(r"\W", "_", name), (_base(name, base),), {"__slots__": (), "name": name}), name)
-        for name in sorted({*names, *KNOWN_NAMES})
-    ]
-
-
-def _base(name: str, base: type) -> type:
-    return InertMapping if name == "collections.defaultdict" else base
+    made: list[Callable | tuple[Callable, str]] = [Inert]  # itself, as what InertAttribute returns may be called
+    for name in sorted({*names, *KNOWN_NAMES}):
+        kind = type("Inert_" + re.sub(r"\W", "_", name), (_BASES.get(name, base),), {"__slots__": (), "name": name})
+        made.append((kind, name))
+    return made
 
 
 def constructor_text(arguments: Any) -> str | None:

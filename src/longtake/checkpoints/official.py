@@ -80,7 +80,8 @@ def _load(path: Path, kind: Kind, names: frozenset[str]) -> Any:
         except Exception as error:  # a damaged pickle can raise nearly anything
             problem = problem or error
     reason = str(problem) or type(problem).__name__
-    if "zip archive" in reason or "PytorchStreamReader" in reason or isinstance(problem, EOFError):
+    zip_words = ("zip archive", "PytorchStreamReader", "inline_container")  # torch says it in one way or another
+    if any(word in reason for word in zip_words) or isinstance(problem, EOFError):
         raise CheckpointError(
             f"{path} ({path.stat().st_size} bytes) is truncated, damaged or not written by torch.save. {_AGAIN}"
         ) from problem

@@ -44,7 +44,10 @@ def write_safetensors(
     partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        partial.touch()
+        mode = partial.stat().st_mode  # of any new file here; safetensors would let nobody but the owner read its own
         save_file(_own_memory(tensors), partial, metadata={"longtake": text})
+        partial.chmod(mode)
         with partial.open("rb+") as file:
             os.fsync(file.fileno())
         partial.replace(path)
@@ -71,8 +74,8 @@ def read_safetensors(
     metadata = read_metadata(path, wanted=wanted)
     if family is not None and metadata["family"] != family:
         raise CheckpointError(
-            f"{path} holds {metadata['family']} weights; {family} weights were wanted. Load it with "
-            f'longtake.load("{metadata["family"]}", weights="{path}"), or name a {family} file.'
+            f"{path} holds {metadata['family']} weights; {family} weights were wanted. "
+            f"Name a {family} file, or load this one as a {metadata['family']} model (`longtake models`)."
         )
     tensors, _ = _open(path, device)
     return tensors, metadata
@@ -95,7 +98,7 @@ def read_metadata(path: Path | str, *, wanted: str = "Longtake weights") -> dict
             f"{path} is a safetensors file without Longtake's configuration inside. "
             f"Run `longtake convert {path}` to make one that has it."
         )
-    if metadata.get("format") != FORMAT:
+    if metadata.get("format", FORMAT) != FORMAT:
         raise CheckpointError(
             f"{path} has format {metadata.get('format')}; this version of Longtake reads {FORMAT}. Update Longtake."
         )

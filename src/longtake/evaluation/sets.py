@@ -30,6 +30,8 @@ def find_sets(data: Path, takes: int | None = None, frames: int | None = None, s
     looks: the first takes of each set, the first frames of each take. `stride` is not for the yardstick, which has its
     own. Raises InputError where there is nothing to measure.
     """
+    if min(1 if takes is None else takes, 1 if frames is None else frames, stride) < 1:
+        raise InputError(f"takes {takes}, frames {frames}, stride {stride}: each must be at least 1.")
     if not data.is_dir():
         raise InputError(f"{data}: no such folder; {LAYOUT}; give a take, a folder of takes, or the yardstick's.")
     if (data / "heldout_v1").is_dir() or is_take(data / "office_walk"):

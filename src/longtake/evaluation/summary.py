@@ -71,9 +71,7 @@ def summarize_by_length(takes: Sequence[TakeFigures]) -> dict[int, Summary]:
     """Gather pose figures of the prefixes of each length; a length counts only takes that reach it."""
     lengths = sorted({length for take in takes for length in take.by_length})
     return {
-        n: summarize(
-            [TakeFigures(_NO_DEPTH, take.by_length[n], float("nan")) for take in takes if n in take.by_length]
-        )
+        n: summarize([TakeFigures(_NO_DEPTH, take.by_length[n], float("nan")) for take in takes if n in take.by_length])
         for n in lengths
     }
 

@@ -23,14 +23,14 @@ class RuleStep:
 
 @runtime_checkable
 class Rule(Protocol):
-    """A state update rule. Pure tensors, no branches on values, so that batches and captured graphs run the same code."""
+    """A state update rule. Pure tensors, no branches on values: batches and captured graphs run the same code."""
 
     name: ClassVar[str]
     summary: ClassVar[str]  # one line, with the source
     wants_logit: ClassVar[bool]  # whether it reads stats.mean_logit; statistics nobody wants are not computed
 
     def begin(self, tokens: Tensor) -> dict[str, Tensor]:
-        """Buffers before the first view of n streams with tokens (n, S, E); first axis n. They are part of the state."""
+        """Buffers before the first view of n streams with tokens (n, S, E); first axis n. Part of the state."""
         ...
 
     def __call__(self, tokens: Tensor, proposal: Tensor, stats: Stats, buffers: Mapping[str, Tensor]) -> RuleStep:

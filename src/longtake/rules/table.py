@@ -10,7 +10,7 @@ from longtake.rules.contract import Rule
 from longtake.rules.overwrite import Overwrite
 from longtake.rules.ttt3r import TTT3R
 
-_RULES: dict[str, type[Rule]] = {rule.name: rule for rule in (Overwrite, TTT3R)}
+_RULES = {rule.name: rule for rule in (Overwrite, TTT3R)}  # a new rule adds its class here
 
 
 def get_rule(rule: str | Rule) -> Rule:

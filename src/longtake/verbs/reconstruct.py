@@ -68,7 +68,7 @@ def main(  # noqa: PLR0913
         device: auto (CUDA, then Apple's MPS, then the CPU), cpu, cuda, cuda:1, mps.
         seed: Seed of everything random.
         json: Print one JSON object at the end, and nothing else, on stdout.
-        quiet: Print errors only (with --json: and the object).
+        quiet: Print errors and notes of damage only (with --json: and the object).
     """
     from longtake.scene import Interrupted, reconstruct
     from longtake.verbs._live import LiveLine
@@ -105,6 +105,8 @@ def main(  # noqa: PLR0913
         print(dumps(figures(scene)))
     elif not quiet:
         print(account(scene))
+    elif scene.notes:  # what is missing is never kept quiet
+        print(*(f"longtake: note: {note}" for note in scene.notes), sep="\n", file=sys.stderr)
     return 130 if stopped else 0
 
 

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`longtake train`: a model from nothing, on procedural rooms."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+FRAMES_ON_A_CPU = 8  # a few seconds a step on two cores
+
+
+def main(  # noqa: PLR0913
+    *,
+    out: Path = Path("runs/train"),
+    model: Literal["longtake-small"] = "longtake-small",
+    minutes: float = 20.0,
+    curriculum: Literal["standard", "toy"] = "standard",
+    frames_per_step: int | None = None,
+    rate: float = 6e-4,
+    warmup: int = 200,
+    seed: int = 0,
+    precision: Literal["bf16", "float32"] = "bf16",
+    resume: Path | None = None,
+    start_stage: int = 0,
+    look_every: float = 60.0,
+    held_out: int = 32,
+    max_steps: int | None = None,
+) -> None:
+    """Train a model on procedural rooms, drawn while it trains: on a GPU, on the CPU, or on many GPUs of a host with
+    `torchrun --nproc-per-node N -m longtake train ...`.
+
+    OUT gets average.safetensors (the weights to use: `longtake reconstruct --weights`), last.safetensors (the same
+    without averaging) and log.jsonl (losses, and figures on held-out takes at each look). Ctrl-C keeps the last look's.
+
+    Args:
+        out: Folder for weights and log.
+        model: The shape of the model, as `longtake models` lists it.
+        minutes: Budget; curriculum and learning rate follow it.
+        curriculum: standard, or toy: small pictures and short takes, to see that all works.
+        frames_per_step: Frames of 160x128 pixels on each device; other sizes get as many pixels. By default 1024 on
+            a GPU and 8 on the CPU.
+        rate: Learning rate after the warm-up.
+        warmup: Steps until the full learning rate.
+        seed: Seed of everything random.
+        precision: Of the forward pass on a GPU; a CPU always takes float32.
+        resume: Weights of an earlier training to go on from; the optimiser warms up again.
+        start_stage: Stage of the curriculum to begin with, from 0.
+        look_every: Seconds between looks at the held-out takes.
+        held_out: How many held-out takes.
+        max_steps: Stop after so many steps, if the budget is not spent before.
+    """
+    import torch
+
+    from longtake.errors import InputError
+    from longtake.registry import find
+    from longtake.training.loop import TrainConfig, train
+    from longtake.training.schedule import CURRICULA
+
+    if frames_per_step is None:
+        frames_per_step = 1024 if torch.cuda.is_available() else FRAMES_ON_A_CPU
+    least = {"minutes": minutes, "rate": rate, "look-every": look_every}
+    counts = {"frames-per-step": frames_per_step, "warmup": warmup, "held-out": held_out, "max-steps": max_steps}
+    wrong = [f"--{name} {value}: must be more than 0" for name, value in least.items() if not value > 0]
+    wrong += [f"--{name} {n}: must be at least 1" for name, n in counts.items() if n is not None and n < 1]
+    stages = len(CURRICULA[curriculum])
+    if not 0 <= start_stage < stages:
+        wrong.append(f"--start-stage {start_stage}: {curriculum} has stages 0 to {stages - 1}")
+    if resume is not None and not resume.is_file():
+        wrong.append(f"--resume {resume}: no such file; name an average.safetensors of an earlier training")
+    if wrong:
+        raise InputError("; ".join(wrong) + ".")
+    config = TrainConfig(
+        out=out,
+        minutes=minutes,
+        curriculum=curriculum,
+        frames_per_step=frames_per_step,
+        rate=rate,
+        warmup=warmup,
+        seed=seed,
+        precision=precision,
+        resume=resume,
+        start_stage=start_stage,
+        look_every=look_every,
+        held_out=held_out,
+        max_steps=max_steps,
+    )
+    train(config, find(model).config)
