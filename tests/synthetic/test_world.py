@@ -104,7 +104,7 @@ def test_known_bodies_have_their_analytic_depth(kind: int) -> None:
     scenes = lone(kind)
     rays = pixel_rays(scenes, pose, k, 48, 64)
     index = nearest(rays)
-    hit = hits(scenes, rays, index, 1)
+    hit = hits(scenes, rays, index)
     x, y = rays.x.double(), rays.y.double()
     centre = torch.tensor([0.2, -0.1, 2.5], dtype=torch.float64)
     body = index == kind
@@ -167,9 +167,9 @@ def test_motion_covers_what_hands_do() -> None:
     pose = build_paths(u, CONFIG, half, 16)
     trace = (pose[:, :1, :3, :3] * pose[:, 1:, :3, :3]).sum((-1, -2))
     turned = torch.rad2deg(torch.acos(((trace - 1) / 2).clamp(-1, 1))).mean()
-    assert 18 < turned < 32
+    assert 18 < turned < 36  # heldout_v1: 25, office_walk: 39
     step = (pose[:, 1:, :3, 3] - pose[:, :-1, :3, 3]).norm(dim=-1).mean(1)
-    assert step.quantile(0.05) < 0.025 and 0.12 < step.quantile(0.95) < 0.3
+    assert step.quantile(0.05) < 0.045 and 0.12 < step.quantile(0.95) < 0.3
 
 
 def test_some_takes_return_to_where_they_began() -> None:

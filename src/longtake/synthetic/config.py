@@ -26,10 +26,10 @@ class WorldConfig:
     corridor_share: float = 0.08  # rooms 1.8-2.6 m wide and 7-20 m long
     clearance: float = 0.4  # nothing stands closer to the camera's path
     wall_margin: float = 0.35  # the path keeps this far from walls, floor and ceiling
-    speed: tuple[float, float] = (0.25, 1.8)  # metres a second
+    speed: tuple[float, float] = (0.4, 2.4)  # metres a second
     turn: tuple[float, float] = (8.0, 150.0)  # degrees a second, spread of free looking around
-    step: tuple[float, float] = (1.5 / 30, 10 / 30)  # seconds between frames
-    max_move: float = 0.25  # mean metres between frames; faster takes get a shorter step
+    step: tuple[float, float] = (2 / 30, 10 / 30)  # seconds between frames
+    max_move: float = 0.28  # mean metres between frames; faster takes get a shorter step
     max_turn: float = 10.0  # mean degrees between frames, likewise
     revisit_share: float = 0.25  # takes that return along their own path
     loop_share: float = 0.12  # takes that walk a closed curve

@@ -12,8 +12,18 @@ from math import pi
 import torch
 from torch import Tensor
 
-from longtake.synthetic.config import BLOCKS, CYLINDERS, ELLIPSOIDS, PARTITIONS, SET_SIZE, SETS, STACKED, TILTED, WALL_ITEMS
-from longtake.synthetic.uniforms import Uniforms
+from longtake.synthetic.config import (
+    BLOCKS,
+    CYLINDERS,
+    ELLIPSOIDS,
+    PARTITIONS,
+    SET_SIZE,
+    SETS,
+    STACKED,
+    TILTED,
+    WALL_ITEMS,
+)
+from longtake.synthetic.uniforms import Uniforms, constant
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +59,7 @@ def turned(yaw: Tensor, pitch: Tensor | None = None, roll: Tensor | None = None)
 
 
 def along_wall(u: Uniforms, half: Tensor, n: int, depth: Tensor, length: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Draw n places with their backs to a wall: x, z of the centre and the yaw (B, n). `depth`, `length`: half sizes."""
+    """Draw n places with their backs to a wall: centre x, z and yaw, (B, n) each. `depth`, `length`: half sizes."""
     wall = u.integer(4, n)
     on_x = wall < 2  # the walls x = -X and x = +X
     sign = torch.where(wall % 2 == 0, -1.0, 1.0)
@@ -64,7 +74,7 @@ def standing(u: Uniforms, half: Tensor, extent: Tensor, wall_share: float) -> tu
     """Place bodies of these half extents (B, n, 3) on the floor: x, z and yaw; a share of them against walls."""
     n = extent.shape[1]
     wx, wz, wyaw = along_wall(u, half, n, extent[..., 2] + 0.02, extent[..., 0])
-    reach = extent[..., [0, 2]].amax(-1)
+    reach = extent[..., ::2].amax(-1)
     fx = u.uniform(n, low=-1.0) * (half[:, 0, None] - reach).clamp_min(0.0)
     fz = u.uniform(n, low=-1.0) * (half[:, 2, None] - reach).clamp_min(0.0)
     square = u.integer(4, n) * (pi / 2) + u.normal(n) * 0.05
@@ -76,12 +86,30 @@ def standing(u: Uniforms, half: Tensor, extent: Tensor, wall_share: float) -> tu
 # Pieces of furniture as four boxes in the unit cube of the piece (x width, y down from -1 top to 1 floor, z depth, the
 # back at +1): centre xyz, half extents xyz.
 TEMPLATES = (
-    ((0, -0.94, 0, 1, 0.06, 1), (-0.92, 0.06, 0, 0.08, 0.94, 0.9), (0.92, 0.06, 0, 0.08, 0.94, 0.9), (0, 0.2, 0.85, 0.9, 0.5, 0.05)),  # desk
-    ((0, -0.94, 0, 1, 0.06, 1), (-0.75, 0.06, -0.75, 0.07, 0.94, 0.1), (0.75, 0.06, -0.75, 0.07, 0.94, 0.1), (0, 0.06, 0.7, 0.8, 0.94, 0.1)),  # table
-    ((0, 0.1, -0.1, 1, 0.06, 0.9), (0, -0.45, 0.88, 0.95, 0.55, 0.1), (-0.9, 0.55, 0, 0.08, 0.45, 0.85), (0.9, 0.55, 0, 0.08, 0.45, 0.85)),  # chair
-    ((-0.94, 0, 0, 0.06, 1, 1), (0.94, 0, 0, 0.06, 1, 1), (0, 0, 0.9, 1, 1, 0.06), (0, 0.0, 0, 0.94, 0.04, 0.95)),  # shelf
-    ((0, 0.45, -0.1, 1, 0.3, 0.9), (0, -0.2, 0.8, 1, 0.8, 0.2), (-0.9, 0.2, -0.1, 0.1, 0.55, 0.9), (0.9, 0.2, -0.1, 0.1, 0.55, 0.9)),  # sofa
-    ((0, 0.55, 0, 1, 0.45, 1), (-0.5, -0.15, 0.1, 0.4, 0.25, 0.6), (0.45, -0.3, 0.2, 0.3, 0.4, 0.5), (0.1, -0.75, 0.3, 0.5, 0.06, 0.4)),  # pile
+    (  # desk
+        (0, -0.94, 0, 1, 0.06, 1), (-0.92, 0.06, 0, 0.08, 0.94, 0.9),
+        (0.92, 0.06, 0, 0.08, 0.94, 0.9), (0, 0.2, 0.85, 0.9, 0.5, 0.05),
+    ),
+    (  # table
+        (0, -0.94, 0, 1, 0.06, 1), (-0.75, 0.06, -0.75, 0.07, 0.94, 0.1),
+        (0.75, 0.06, -0.75, 0.07, 0.94, 0.1), (0, 0.06, 0.7, 0.8, 0.94, 0.1),
+    ),
+    (  # chair
+        (0, 0.1, -0.1, 1, 0.06, 0.9), (0, -0.45, 0.88, 0.95, 0.55, 0.1),
+        (-0.9, 0.55, 0, 0.08, 0.45, 0.85), (0.9, 0.55, 0, 0.08, 0.45, 0.85),
+    ),
+    (  # shelf
+        (-0.94, 0, 0, 0.06, 1, 1), (0.94, 0, 0, 0.06, 1, 1),
+        (0, 0, 0.9, 1, 1, 0.06), (0, 0.0, 0, 0.94, 0.04, 0.95),
+    ),
+    (  # sofa
+        (0, 0.45, -0.1, 1, 0.3, 0.9), (0, -0.2, 0.8, 1, 0.8, 0.2),
+        (-0.9, 0.2, -0.1, 0.1, 0.55, 0.9), (0.9, 0.2, -0.1, 0.1, 0.55, 0.9),
+    ),
+    (  # pile
+        (0, 0.55, 0, 1, 0.45, 1), (-0.5, -0.15, 0.1, 0.4, 0.25, 0.6),
+        (0.45, -0.3, 0.2, 0.3, 0.4, 0.5), (0.1, -0.75, 0.3, 0.5, 0.06, 0.4),
+    ),
 )  # fmt: skip
 # full width, height, depth of each template, metres
 SIZES = ((1.4, 0.75, 0.7), (1.6, 0.75, 0.8), (0.5, 0.95, 0.55), (0.9, 1.8, 0.35), (1.9, 0.85, 0.9), (1.0, 1.1, 0.7))
@@ -91,9 +119,10 @@ def sets(u: Uniforms, half: Tensor, size: Tensor) -> tuple[Solids, Tensor]:
     """Draw the composed pieces, SETS of four boxes each, and the (B, SETS, 5) tops: x, y, z, half width, yaw."""
     device = half.device
     kind = u.integer(len(TEMPLATES), SETS)
-    shape = torch.tensor(TEMPLATES, device=device)[kind]  # (B, SETS, 4, 6)
-    extent = 0.5 * torch.tensor(SIZES, device=device)[kind] * u.log_uniform(SETS, 3, low=0.75, high=1.35) * size[:, None, None]
-    extent = torch.minimum(extent, 0.45 * half[:, None] * torch.tensor([1.0, 2.0, 1.0], device=device))
+    shape = constant(TEMPLATES, device)[kind]  # (B, SETS, 4, 6)
+    stretch = u.log_uniform(SETS, 3, low=0.75, high=1.35)
+    extent = 0.5 * constant(SIZES, device)[kind] * stretch * size[:, None, None]
+    extent = torch.minimum(extent, 0.45 * half[:, None] * constant((1.0, 2.0, 1.0), device))
     x, z, yaw = standing(u, half, extent, 0.5)
     rotation = turned(yaw)  # (B, SETS, 3, 3)
     base = torch.stack([x, -extent[..., 1], z], -1)
@@ -104,7 +133,7 @@ def sets(u: Uniforms, half: Tensor, size: Tensor) -> tuple[Solids, Tensor]:
         (shape[..., 3:] * extent[:, :, None]).clamp_min(0.01).flatten(1, 2),
         rotation[:, :, None].expand(-1, -1, SET_SIZE, 3, 3).flatten(1, 2),
     )
-    return boxes, torch.stack([x, -2 * extent[..., 1], z, 0.6 * extent[..., [0, 2]].amin(-1), yaw], -1)
+    return boxes, torch.stack([x, -2 * extent[..., 1], z, 0.6 * extent[..., ::2].amin(-1), yaw], -1)
 
 
 def blocks(u: Uniforms, half: Tensor, size: Tensor) -> tuple[Solids, Tensor]:
@@ -113,10 +142,10 @@ def blocks(u: Uniforms, half: Tensor, size: Tensor) -> tuple[Solids, Tensor]:
     tall = u.chance(0.3, BLOCKS)
     high = torch.where(tall, u.uniform(BLOCKS, low=0.8, high=1.1), extent[..., 1])
     extent = torch.stack([extent[..., 0], torch.minimum(high, 0.9 * half[:, 1, None]), extent[..., 2]], -1)
-    extent = torch.minimum(extent, 0.45 * half[:, None] * half.new_tensor([1.0, 2.2, 1.0]))
+    extent = torch.minimum(extent, 0.45 * half[:, None] * constant((1.0, 2.2, 1.0), half.device))
     x, z, yaw = standing(u, half, extent, 0.55)
     centre = torch.stack([x, -extent[..., 1], z], -1)
-    tops = torch.stack([x, -2 * extent[..., 1], z, 0.6 * extent[..., [0, 2]].amin(-1), yaw], -1)
+    tops = torch.stack([x, -2 * extent[..., 1], z, 0.6 * extent[..., ::2].amin(-1), yaw], -1)
     return Solids(centre, extent, turned(yaw)), tops
 
 
@@ -133,7 +162,8 @@ def stacked(u: Uniforms, half: Tensor, tops: Tensor) -> Solids:
     """Draw boxes, books and screens on top of other things."""
     base, full, yaw = on_top(u, tops, STACKED, 0.06, 0.6)
     extent = 0.5 * full
-    extent = torch.cat([extent[..., :1], torch.minimum(extent[..., 1:2], 0.3 * (2 * half[:, None, 1:2] + base[..., 1:2]).clamp_min(0.05)), extent[..., 2:]], -1)
+    room = 0.3 * (2 * half[:, None, 1:2] + base[..., 1:2]).clamp_min(0.05)  # up to the ceiling
+    extent = torch.cat([extent[..., :1], torch.minimum(extent[..., 1:2], room), extent[..., 2:]], -1)
     return Solids(base - torch.nn.functional.pad(extent[..., 1:2], (1, 1)), extent, turned(yaw))
 
 
@@ -195,13 +225,15 @@ def round_things(u: Uniforms, half: Tensor, tops: Tensor, n: int, lying_share: f
     roll = torch.where(lying, pi / 2, 0.0)
     rotation = torch.where(anywhere[..., None, None], free.rotation, turned(yaw, torch.zeros_like(yaw), roll))
     return Solids(
-        torch.where(anywhere[..., None], free.centre, centre), torch.where(anywhere[..., None], free.extent, size), rotation
+        torch.where(anywhere[..., None], free.centre, centre),
+        torch.where(anywhere[..., None], free.extent, size),
+        rotation,
     )
 
 
 def furnish(u: Uniforms, half: Tensor) -> Solids:
     """Draw all 64 bodies of rooms with half extents (B, 3), in the order of the ids."""
-    size = (half[:, [0, 2]].amin(-1) / 2.0).clamp(0.8, 1.6) ** 0.5  # larger things in larger rooms
+    size = (half[:, ::2].amin(-1) / 2.0).clamp(0.8, 1.6) ** 0.5  # larger things in larger rooms
     composed, set_tops = sets(u, half, size)
     crates, block_tops = blocks(u, half, size)
     tops = torch.cat([set_tops, block_tops], 1)

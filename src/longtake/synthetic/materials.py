@@ -10,7 +10,7 @@ from torch import Tensor
 
 from longtake.synthetic.config import BLOCKS, BOXES, PRIMITIVES, ROOM, SET_SIZE, SETS, STACKED, WALL_ITEMS
 from longtake.synthetic.textures import TILE, Textures
-from longtake.synthetic.uniforms import Uniforms
+from longtake.synthetic.uniforms import Uniforms, constant
 
 POSTERS = slice(SETS * SET_SIZE + BLOCKS + STACKED, SETS * SET_SIZE + BLOCKS + STACKED + WALL_ITEMS)
 FLOOR, CEILING = 3, 2  # faces of the room: +y is down
@@ -24,7 +24,7 @@ def pick(u: Uniforms, textures: Textures, use: str, *shape: int) -> Tensor:
 
 def colors(u: Uniforms, *shape: int) -> Tensor:
     """Draw tints (B, *shape, 3), linear, brightest channel near 1: mostly pale, some strong."""
-    hue = u.uniform(*shape)[..., None] + torch.tensor([0.0, 1 / 3, 2 / 3], device=u.block.device)
+    hue = u.uniform(*shape)[..., None] + constant((0.0, 1 / 3, 2 / 3), u.block.device)
     ramp = (2 - 6 * (hue - hue.round()).abs()).clamp(0, 1)
     strong = u.chance(0.3, *shape)
     saturation = torch.where(strong, u.uniform(*shape, low=0.3, high=0.85), u.uniform(*shape, high=0.25))[..., None]
@@ -48,7 +48,8 @@ def paint(u: Uniforms, extent: Tensor, textures: Textures) -> tuple[Tensor, Tens
     tile = torch.where(pair & (torch.arange(p, device=tile.device) < ROOM)[:, None], second[..., None], tile)
     # pieces of a set share their material
     shared = tile[:, : SETS * SET_SIZE : SET_SIZE].repeat_interleave(SET_SIZE, 1)
-    tile = torch.cat([torch.where(u.chance(0.8)[:, None, None], shared, tile[:, : SETS * SET_SIZE]), tile[:, SETS * SET_SIZE :]], 1)
+    pieces = torch.where(u.chance(0.8)[:, None, None], shared, tile[:, : SETS * SET_SIZE])
+    tile = torch.cat([pieces, tile[:, SETS * SET_SIZE :]], 1)
     wall = torch.where(u.chance(0.6), pick(u, textures, "wall"), u.integer(textures.count))
     feature = torch.where(u.chance(0.7), wall, u.integer(textures.count))  # one wall may differ
     floor = torch.where(u.chance(0.7), pick(u, textures, "floor"), u.integer(textures.count))
@@ -58,7 +59,9 @@ def paint(u: Uniforms, extent: Tensor, textures: Textures) -> tuple[Tensor, Tens
 
     # face coordinates run over [-1, 1]: times half extent they are metres, divided by the tile's side they are tiles
     size = u.log_uniform(p, low=0.3, high=1.6)[..., None].expand(-1, -1, 6)
-    room_size = torch.stack([u.log_uniform(low=0.5, high=3.0)] * 2 + [u.log_uniform(low=0.5, high=3.0), u.log_uniform(low=0.5, high=3.0)], -1)
+    walls = u.log_uniform(low=0.5, high=3.0)
+    floor, ceiling = u.log_uniform(low=0.5, high=3.0), u.log_uniform(low=0.5, high=3.0)
+    room_size = torch.stack([walls, walls, floor, ceiling], -1)
     room_size = torch.cat([room_size, room_size[:, :2]], 1)
     size = torch.cat([size[:, :ROOM], room_size[:, None]], 1)
     first = torch.stack([extent[..., 2]] * 2 + [extent[..., 0]] * 4, -1)
@@ -80,7 +83,8 @@ def paint(u: Uniforms, extent: Tensor, textures: Textures) -> tuple[Tensor, Tens
 
     tint = colors(u, p)[:, :, None].expand(-1, -1, 6, 3)
     own = colors(u, 6)
-    own = torch.stack([own[:, 0], torch.where(u.chance(0.75)[:, None], own[:, 0], own[:, 1]), own[:, 2], own[:, 3], own[:, 0], own[:, 0]], 1)
+    second = torch.where(u.chance(0.75)[:, None], own[:, 0], own[:, 1])
+    own = torch.stack([own[:, 0], second, own[:, 2], own[:, 3], own[:, 0], own[:, 0]], 1)
     tint = torch.cat([tint[:, :ROOM], own[:, None]], 1)
     contrast = torch.where(u.chance(0.6, p, 6), 1.0, u.uniform(p, 6, low=0.15, high=1.3))
     # some posters are windows or screens: they shine by themselves

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from longtake.synthetic.config import WorldConfig
 from longtake.synthetic.furniture import turned
-from longtake.synthetic.uniforms import Uniforms
+from longtake.synthetic.uniforms import Uniforms, constant
 
 SPACING = 0.8  # seconds between control points
 TREMOR_WAVES = 3
@@ -45,12 +45,14 @@ def wrap(angle: Tensor) -> Tensor:
 def place(u: Uniforms, config: WorldConfig, half: Tensor, knots: int) -> tuple[Tensor, Tensor]:
     """Draw control positions (B, K, 3) inside the room and the centre (B, 3) of the region that they stay in."""
     margin = config.wall_margin
-    free = torch.stack([half[:, 0] - margin, 0.5 * (2 * half[:, 1] - 2 * margin), half[:, 2] - margin], -1).clamp_min(0.05)
+    free = torch.stack([half[:, 0] - margin, 0.5 * (2 * half[:, 1] - 2 * margin), half[:, 2] - margin], -1)
+    free = free.clamp_min(0.05)
     region = free * u.uniform(3, low=0.25, high=1.0)  # the take keeps to a part of the room
     hand = u.uniform(low=1.1, high=1.75)
     hand = torch.where(u.chance(0.15), u.uniform(low=0.45, high=1.1), hand)  # low: a robot, a child, a seat
     floor = -hand
-    region = torch.stack([region[:, 0], torch.minimum(region[:, 1], u.log_uniform(low=0.02, high=0.4)), region[:, 2]], -1)
+    rise = torch.minimum(region[:, 1], u.log_uniform(low=0.02, high=0.4))
+    region = torch.stack([region[:, 0], rise, region[:, 2]], -1)
     middle = u.uniform(3, low=-1.0) * (free - region)
     low, high = -2 * half[:, 1] + margin + region[:, 1], -margin - region[:, 1]
     middle = torch.stack([middle[:, 0], torch.minimum(torch.maximum(floor, low), high), middle[:, 2]], -1)
@@ -60,12 +62,11 @@ def place(u: Uniforms, config: WorldConfig, half: Tensor, knots: int) -> tuple[T
     heading = u.uniform(high=2 * pi)[:, None] + (u.normal(knots) * drift).cumsum(1)
     pace = speed * SPACING * (1 + 0.3 * u.normal(knots)).clamp(0.1, 2.0)
     start = u.uniform(3, low=-1.0) * region
-    walk = torch.stack(
-        [(pace * heading.cos()).cumsum(1), (0.25 * pace * u.normal(knots)).cumsum(1), (pace * heading.sin()).cumsum(1)], -1
-    )
+    pieces = [pace * heading.cos(), 0.25 * pace * u.normal(knots), pace * heading.sin()]
+    walk = torch.stack([piece.cumsum(1) for piece in pieces], -1)
     walk = fold(walk + start[:, None], region[:, None])
     # or a closed curve, walked round and round
-    size = region[:, [0, 2]].clamp(0.1, 2.5)
+    size = region[:, ::2].clamp(0.1, 2.5)
     phase = u.uniform(high=2 * pi)[:, None] + (
         u.sign()[:, None] * speed * SPACING / size.mean(-1, keepdim=True) * torch.arange(knots, device=half.device)
     )
@@ -86,13 +87,14 @@ def look(u: Uniforms, config: WorldConfig, half: Tensor, position: Tensor) -> Te
     target = torch.stack([target[:, 0], target[:, 1] * 0.7 - half[:, 1], target[:, 2]], -1)
     offset = target[:, None] - position
     at = torch.atan2(offset[..., 0], offset[..., 2])
-    tilt = torch.atan2(-offset[..., 1], offset[..., [0, 2]].norm(dim=-1).clamp_min(0.3))  # up is positive
+    tilt = torch.atan2(-offset[..., 1], offset[..., ::2].norm(dim=-1).clamp_min(0.3))  # up is positive
     mode = u.uniform()[:, None]
     chased = torch.where(mode < 0.75, ahead, at)
     # follow with bounded turns, so that a fold of the walk is a turn and not a jump
     first = chased[:, :1]
     limit = 60 * pi / 180
-    followed = first + torch.cat([torch.zeros_like(first), wrap(chased[:, 1:] - chased[:, :-1]).clamp(-limit, limit)], 1).cumsum(1)
+    turns = wrap(chased[:, 1:] - chased[:, :-1]).clamp(-limit, limit)
+    followed = first + torch.cat([torch.zeros_like(first), turns], 1).cumsum(1)
     yaw = torch.where(mode < 0.45, u.uniform(high=2 * pi)[:, None] + around, followed + 0.5 * around.sin())
     level = u.normal()[:, None] * 0.12 - 0.08
     wander = u.normal(knots) * u.log_uniform(low=0.02, high=0.25)[:, None]
@@ -145,7 +147,7 @@ def build_paths(u: Uniforms, config: WorldConfig, half: Tensor, frames: int) -> 
     y = torch.minimum(torch.maximum(centre[..., 1], margin - 2 * half[:, 1:2]), torch.full_like(x, -margin))
     rotation = turned(angle[..., 0], angle[..., 1], angle[..., 2])
     top = torch.cat([rotation, torch.stack([x, y, z], -1)[..., None]], -1)
-    bottom = torch.tensor([0.0, 0.0, 0.0, 1.0], device=device).expand(*top.shape[:2], 1, 4)
+    bottom = constant((0.0, 0.0, 0.0, 1.0), device).expand(*top.shape[:2], 1, 4)
     return torch.cat([top, bottom], -2)
 
 

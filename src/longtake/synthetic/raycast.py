@@ -74,12 +74,13 @@ def key_of(enter: Tensor, leave: Tensor, first: int) -> Tensor:
 
 @dataclass(frozen=True, slots=True)
 class Rays:
-    """Pixel rays of N frames against the primitives of their rooms; frame n belongs to room n // T."""
+    """Pixel rays of N frames against the primitives of their rooms."""
 
     origin: Tensor  # (3, N, P) camera centre in each unit space
     basis: Tensor  # (9, N, P) d0, d1, d2 in each unit space, component i of column j at 3 j + i
     x: Tensor  # (N, R) pixel in the camera at z = 1
     y: Tensor  # (N, R)
+    room: Tensor  # (N,) int64, the room that a frame belongs to
 
 
 def pixel_rays(scenes: Scenes, room_from_cam: Tensor, intrinsics: Tensor, height: int, width: int) -> Rays:
@@ -103,6 +104,7 @@ def pixel_rays(scenes: Scenes, room_from_cam: Tensor, intrinsics: Tensor, height
         basis=basis.permute(4, 3, 0, 1, 2).reshape(9, b * t, p).contiguous(),
         x=x[:, None].expand(b, t, r).reshape(b * t, r),
         y=y[:, None].expand(b, t, r).reshape(b * t, r),
+        room=torch.arange(b, device=matrix.device).repeat_interleave(t),
     )
 
 
@@ -138,8 +140,8 @@ class Hits:
     row: Tensor  # int64, room * P + primitive: row of the scene's tables
 
 
-def hits(scenes: Scenes, rays: Rays, index: Tensor, frames: int) -> Hits:
-    """Compute the winner's exact depth, point and normal. `frames` is T, the frames of each room."""
+def hits(scenes: Scenes, rays: Rays, index: Tensor) -> Hits:
+    """Compute the winner's exact depth, point and normal."""
     n, p = rays.origin.shape[1:]
     index = index.long()
     frame = torch.arange(n, device=index.device)[:, None]
@@ -167,7 +169,7 @@ def hits(scenes: Scenes, rays: Rays, index: Tensor, frames: int) -> Hits:
         torch.where(flat, (axis == 1).float() * q[1].sign(), torch.where(is_cylinder & ~cap, 0.0, q[1])),
         torch.where(flat, (axis == 2).float() * q[2].sign(), torch.where(is_cylinder & cap, 0.0, q[2])),
     )
-    row = (frame // frames) * p + index
+    row = rays.room[:, None] * p + index
     matrix = scenes.local_from_room.reshape(-1, 9)
     m = [matrix[:, i].contiguous()[row] for i in range(9)]
     normal = [m[i] * sides[0] + m[3 + i] * sides[1] + m[6 + i] * sides[2] for i in range(3)]  # inverse transpose

@@ -8,12 +8,12 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from longtake.synthetic.config import BOXES, LIGHTS, PRIMITIVES, ROOM, SETS, SET_SIZE, WorldConfig
+from longtake.synthetic.config import BOXES, LIGHTS, PRIMITIVES, ROOM, SET_SIZE, SETS, WorldConfig
 from longtake.synthetic.furniture import Solids, furnish
 from longtake.synthetic.materials import paint
 from longtake.synthetic.scenes import Scenes
 from longtake.synthetic.textures import Textures
-from longtake.synthetic.uniforms import Uniforms
+from longtake.synthetic.uniforms import Uniforms, constant
 
 GONE = 1e5  # removed bodies stand this far below the floor, in metres
 
@@ -76,7 +76,7 @@ def build_scenes(u: Uniforms, config: WorldConfig, textures: Textures) -> Scenes
 def remove(scenes: Scenes, gone: Tensor) -> Scenes:
     """Take bodies (B, 64) bool out of the rooms: they move far below the floor, which hides them."""
     room = torch.zeros_like(gone[:, :1])
-    away = torch.cat([gone, room], 1)[..., None] & torch.tensor([False, True, False], device=gone.device)
+    away = torch.cat([gone, room], 1)[..., None] & constant((False, True, False), gone.device)
     return replace(scenes, centre=torch.where(away, GONE, scenes.centre))
 
 

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-FACE_FIELDS = 13  # tile, 2x2 map of face coordinates to texture (4), offset (2), log2 texels per metre, tint (3), contrast, emission
+# tile, 2x2 map of face coordinates to texture (4), offset (2), log2 texels per metre, tint (3), contrast, emission
+FACE_FIELDS = 13
 SHINE_FIELDS = 1
 
 

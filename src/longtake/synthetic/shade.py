@@ -9,7 +9,7 @@ from torch import Tensor
 from longtake.synthetic.config import BOXES, ELLIPSOIDS, LIGHTS, PRIMITIVES, ROOM
 from longtake.synthetic.raycast import Hits, Vector, ball_span, box_span, cylinder_span
 from longtake.synthetic.scenes import FACE_FIELDS, Scenes
-from longtake.synthetic.textures import LEVEL_START, LEVELS, PER_TILE, TILE
+from longtake.synthetic.textures import LEVELS, PER_TILE, TILE
 
 REACH = 0.3  # metres over which corners darken
 
@@ -73,9 +73,9 @@ def albedo(scenes: Scenes, texels: Tensor, hit: Hits, pixel: Tensor, grazing: Te
     return (color[0] ** 2 * f[8], color[1] ** 2 * f[9], color[2] ** 2 * f[10]), f[12]
 
 
-def corners(scenes: Scenes, point: Vector, normal: Vector, frames: int) -> Tensor:
+def corners(scenes: Scenes, point: Vector, normal: Vector, room: Tensor) -> Tensor:
     """Darkening in [0.35, 1] near the room's planes other than the one hit: a cheap stand-in for ambient occlusion."""
-    half = scenes.half.repeat_interleave(frames, 0)  # (N, 3)
+    half = scenes.half[room]  # (N, 3)
     light = torch.ones_like(point[0])
     centre = (0.0, -1.0, 0.0)  # the room spans y in [-2 half, 0]
     for i in range(3):
@@ -86,14 +86,12 @@ def corners(scenes: Scenes, point: Vector, normal: Vector, frames: int) -> Tenso
     return light
 
 
-def shadow(scenes: Scenes, point: Vector, frames: int) -> Tensor:
+def shadow(scenes: Scenes, point: Vector, room: Tensor) -> Tensor:
     """Share of light 0 that reaches each point, (N, R) in [0, 1]; soft where the blocking body is thin."""
-    n = point[0].shape[0]
     source = scenes.light_position[:, 0]  # (B, 3)
     # the ray starts at the light: its origin in unit space is the same for all pixels of a room
     matrix = scenes.local_from_room[:, :PRIMITIVES]
     start = (matrix * (source[:, None] - scenes.centre[:, :PRIMITIVES])[..., None, :]).sum(-1)  # (B, P, 3)
-    room = torch.arange(n, device=source.device) // frames
     start, matrix, source = start[room], matrix.flatten(2)[room], source[room]
     way = [point[i] - source[:, i, None] for i in range(3)]  # (N, R)
     length = torch.sqrt(way[0] ** 2 + way[1] ** 2 + way[2] ** 2 + 1e-6)[..., None]
@@ -121,11 +119,11 @@ def shade(
     ray: Vector,
     eye: Tensor,
     focal: Tensor,
-    frames: int,
+    room: Tensor,
     shadows: bool,
 ) -> Vector:
     """Return linear r, g, b of shape (N, R). `ray` is the direction in the room frame with z-depth as its parameter,
-    `eye` (N, 3) the camera centres, `focal` (N,) pixels.
+    `eye` (N, 3) the camera centres, `focal` (N,) pixels, `room` (N,) the frames' rooms.
     """
     point = tuple(eye[:, i, None] + hit.depth * ray[i] for i in range(3))
     length = torch.rsqrt(ray[0] ** 2 + ray[1] ** 2 + ray[2] ** 2)
@@ -133,14 +131,13 @@ def shade(
     normal = hit.normal
     grazing = (normal[0] * view[0] + normal[1] * view[1] + normal[2] * view[2]).abs()
     color, glow = albedo(scenes, texels, hit, hit.depth / focal[:, None], grazing)
-    room = torch.arange(eye.shape[0], device=eye.device) // frames
     shine = scenes.shine.flatten()[hit.row]
-    dark = corners(scenes, point, normal, frames)  # pyright: ignore[reportArgumentType]
+    dark = corners(scenes, point, normal, room)  # pyright: ignore[reportArgumentType]
     up = 0.85 - 0.15 * normal[1]  # surfaces that face up (y down) get a little more of the ambient light
     ambient = scenes.ambient[room]
     total = [ambient[:, i, None] * up * dark + glow for i in range(3)]
     high = torch.zeros_like(hit.depth)
-    lit = shadow(scenes, point, frames) if shadows else None  # pyright: ignore[reportArgumentType]
+    lit = shadow(scenes, point, room) if shadows else None  # pyright: ignore[reportArgumentType]
     position, strength = scenes.light_position[room], scenes.light_color[room]
     for k in range(LIGHTS):
         way = [position[:, k, i, None] - point[i] for i in range(3)]

@@ -45,7 +45,9 @@ def write_take(
         np.savetxt(folder / "poses.txt", world_from_cam.double().cpu().numpy().reshape(-1, 16), fmt="%.7f")
         np.savetxt(folder / "intrinsics.txt", intrinsics.double().cpu().numpy(), fmt="%.6f")
     except OSError as error:
-        raise OutputError(f"{folder}: could not write the take ({error}). Free some space or choose another folder.") from error
+        raise OutputError(
+            f"{folder}: could not write the take ({error}). Free some space or choose another folder."
+        ) from error
 
 
 def contact_sheet(images: Tensor, depth: Tensor, columns: int = 8) -> Image.Image:
@@ -74,8 +76,8 @@ def write_world(
     width, height = size
     if takes < 1 or frames < 1 or width < 8 or height < 8 or width > 4096 or height > 4096:
         raise InputError(
-            f"{takes} takes of {frames} frames at {width}x{height}: wanted at least one take and one frame, and 8 to 4096"
-            " pixels a side. Change --takes, --frames or --size."
+            f"{takes} takes of {frames} frames at {width}x{height}: wanted at least one take and one frame, and 8 to "
+            "4096 pixels a side. Change --takes, --frames or --size."
         )
     config = WorldConfig(shadows=shadows)
     folders = []
@@ -86,5 +88,7 @@ def write_world(
         write_take(folder, batch.images[0], batch.depth[0], batch.world_from_cam[0], batch.intrinsics[0])
         contact_sheet(batch.images[0], batch.depth[0]).save(folder / "sheet.png")
         folders.append(folder)
-    (out / "world.json").write_text(json.dumps({"seed": seed, "config": asdict(config)}, indent=2) + "\n", encoding="utf-8")
+    (out / "world.json").write_text(
+        json.dumps({"seed": seed, "config": asdict(config)}, indent=2) + "\n", encoding="utf-8"
+    )
     return folders

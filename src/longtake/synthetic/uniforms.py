@@ -7,8 +7,17 @@ the rest can be compiled or captured in a graph.
 
 from __future__ import annotations
 
+from functools import lru_cache
+from typing import Any
+
 import torch
 from torch import Tensor
+
+
+@lru_cache(maxsize=128)
+def constant(values: tuple[Any, ...], device: torch.device) -> Tensor:
+    """Return numbers as a tensor on a device, made once: a graph that is being captured may not copy from the host."""
+    return torch.tensor(values, device=device)
 
 
 class Uniforms:

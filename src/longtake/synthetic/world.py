@@ -4,16 +4,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import lru_cache
 
 import torch
 from torch import Tensor
 
 from longtake.synthetic.config import WorldConfig
-from longtake.synthetic.effects import build_camera, develop
+from longtake.synthetic.effects import Camera, build_camera, develop
 from longtake.synthetic.paths import build_intrinsics, build_paths
-from longtake.synthetic.raycast import hits, nearest, pixel_rays
+from longtake.synthetic.raycast import Rays, hits, nearest, pixel_rays
 from longtake.synthetic.rooms import build_scenes, clear_path
 from longtake.synthetic.scenes import Scenes
 from longtake.synthetic.shade import shade
@@ -31,6 +31,50 @@ class Batch:
     intrinsics: Tensor  # (B, 3, 3) pixels, centres at integers
 
 
+def trace(
+    scenes: Scenes, rays: Rays, room_from_cam: Tensor, focal: Tensor, texels: Tensor, shadows: bool
+) -> tuple[Tensor, Tensor]:
+    """Follow the rays of N frames with poses (N, 4, 4): linear light (N, 3, R) and z-depth (N, R). All the heavy work."""
+    hit = hits(scenes, rays, nearest(rays))
+    turn = room_from_cam
+    way = tuple(turn[:, i, 0, None] * rays.x + turn[:, i, 1, None] * rays.y + turn[:, i, 2, None] for i in range(3))
+    light = shade(scenes, texels, hit, way, turn[:, :3, 3], focal, rays.room, shadows)  # pyright: ignore[reportArgumentType]
+    return torch.stack(light, 1), hit.depth
+
+
+@lru_cache(maxsize=1)
+def compiled_trace() -> Callable[..., tuple[Tensor, Tensor]]:
+    """`trace` under torch.compile. Only this is compiled: a room is thousands of tiny operations, slow to compile."""
+    return torch.compile(trace, fullgraph=True)
+
+
+@lru_cache(maxsize=1)
+def compiled_develop() -> Callable[[Tensor, Camera | None], Tensor]:
+    """`develop` under torch.compile."""
+    return torch.compile(develop, fullgraph=True)
+
+
+def let_vary(*sized: tuple[Tensor, list[int]]) -> None:
+    """Tell the compiler which axes change from call to call (rooms, frames, pixels), so that it compiles once."""
+    for tensor, axes in sized:
+        torch._dynamo.maybe_mark_dynamic(tensor, axes)
+
+
+def vary_trace(scenes: Scenes, rays: Rays, room_from_cam: Tensor, focal: Tensor) -> None:
+    """`let_vary` for the arguments of `trace`."""
+    let_vary(*((getattr(scenes, f.name), [0]) for f in fields(scenes)))
+    let_vary((rays.origin, [1]), (rays.basis, [1]), (rays.x, [0, 1]), (rays.y, [0, 1]), (rays.room, [0]))
+    let_vary((room_from_cam, [0]), (focal, [0]))
+
+
+def vary_develop(light: Tensor, camera: Camera | None) -> None:
+    """`let_vary` for the arguments of `develop`."""
+    let_vary((light, [0, 1, 3, 4]))
+    if camera is not None:
+        over_time = ("drift", "blur")
+        let_vary(*((getattr(camera, f.name), [0, 1] if f.name in over_time else [0]) for f in fields(camera)))
+
+
 def render(
     scenes: Scenes,
     room_from_cam: Tensor,
@@ -39,6 +83,7 @@ def render(
     width: int,
     textures: Textures,
     shadows: bool = False,
+    compile: bool = False,  # noqa: A002
 ) -> tuple[Tensor, Tensor]:
     """Cast one ray a pixel: linear light (B, T, 3, H, W) and exact z-depth (B, T, H, W) in metres.
 
@@ -46,18 +91,23 @@ def render(
     """
     b, t = room_from_cam.shape[:2]
     rays = pixel_rays(scenes, room_from_cam, intrinsics, height, width)
-    hit = hits(scenes, rays, nearest(rays), t)
-    turn = room_from_cam.reshape(b * t, 4, 4)
-    way = tuple(turn[:, i, 0, None] * rays.x + turn[:, i, 1, None] * rays.y + turn[:, i, 2, None] for i in range(3))
-    focal = intrinsics[:, 0, 0].repeat_interleave(t)
-    light = shade(scenes, textures.texels, hit, way, turn[:, :3, 3], focal, t, shadows)  # pyright: ignore[reportArgumentType]
-    return torch.stack(light, 1).view(b, t, 3, height, width), hit.depth.view(b, t, height, width)
+    poses, focal = room_from_cam.reshape(b * t, 4, 4), intrinsics[:, 0, 0].repeat_interleave(t)
+    if compile:
+        vary_trace(scenes, rays, poses, focal)
+    light, depth = (compiled_trace() if compile else trace)(scenes, rays, poses, focal, textures.texels, shadows)
+    return light.view(b, t, 3, height, width), depth.view(b, t, height, width)
 
 
 def batch_from_uniforms(
-    block: Tensor, config: WorldConfig, textures: Textures, frames: int, height: int, width: int
+    block: Tensor,
+    config: WorldConfig,
+    textures: Textures,
+    frames: int,
+    height: int,
+    width: int,
+    compile: bool = False,  # noqa: A002
 ) -> Batch:
-    """Turn a block of uniforms (B, N) into takes; a pure function, to be compiled or captured."""
+    """Turn a block of uniforms (B, N) into takes; a pure function that a graph can capture."""
     u = Uniforms(block)
     scenes = build_scenes(u, config, textures)
     room_from_cam = build_paths(u, config, scenes.half, frames)
@@ -65,8 +115,11 @@ def batch_from_uniforms(
     near = config.clearance * u.uniform(low=0.9, high=1.6)
     scenes = clear_path(scenes, room_from_cam[:, :, :3, 3], near)
     camera = build_camera(u, frames) if config.effects else None
-    light, depth = render(scenes, room_from_cam, intrinsics, height, width, textures, config.shadows)
-    return Batch(develop(light, camera), depth, from_first(room_from_cam), intrinsics)
+    light, depth = render(scenes, room_from_cam, intrinsics, height, width, textures, config.shadows, compile)
+    if compile:
+        vary_develop(light, camera)
+    images = (compiled_develop() if compile else develop)(light, camera)
+    return Batch(images, depth, from_first(room_from_cam), intrinsics)
 
 
 def from_first(room_from_cam: Tensor) -> Tensor:
@@ -79,12 +132,6 @@ def from_first(room_from_cam: Tensor) -> Tensor:
     poses[..., :3, :3], poses[..., :3, 3], poses[..., 3, 3] = rotation, shift, 1.0
     poses[:, 0] = torch.eye(4, device=poses.device)
     return poses
-
-
-@lru_cache(maxsize=8)
-def compiled() -> Callable[..., Batch]:
-    """`batch_from_uniforms` under torch.compile with static shapes."""
-    return torch.compile(batch_from_uniforms, dynamic=False, fullgraph=True)
 
 
 def make_batch(
@@ -100,15 +147,14 @@ def make_batch(
     """Draw a batch of takes without gradients.
 
     The generator (on the same device) and the config decide everything; None takes the device's default generator,
-    which a CUDA graph can capture. `compile=True` runs the compiled twin. Outside a compiler, `config.chunk` bounds
-    how many takes' frames are rendered at once.
+    which a CUDA graph can capture. `compile=True` compiles the work on pixels. Without it, `config.chunk` bounds how many
+    takes' frames are rendered at once.
     """
     textures = load_textures(device)
-    run = compiled() if compile else batch_from_uniforms
     with torch.no_grad():
         block = draw_uniforms(batch, frames, device, generator)
         if compile or not config.chunk or batch * frames <= config.chunk:
-            return run(block, config, textures, frames, height, width)
+            return batch_from_uniforms(block, config, textures, frames, height, width, compile)
         takes = max(1, config.chunk // frames)
-        parts = [run(part, config, textures, frames, height, width) for part in block.split(takes)]
+        parts = [batch_from_uniforms(part, config, textures, frames, height, width) for part in block.split(takes)]
     return Batch(*(torch.cat([getattr(p, f) for p in parts]) for f in Batch.__dataclass_fields__))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""All parameters in one buffer, all gradients in another: one all-reduce, one norm, one optimiser kernel, one average."""
+"""All parameters in one buffer, all gradients in another: one all-reduce, one norm, one optimiser kernel."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class FlatParameters:
         return torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.98), fused=self.values.is_cuda)
 
     def clip(self, limit: float) -> Tensor:
-        """Scale the gradients to a norm of at most `limit`; a norm that is not finite empties them. Returns the norm."""
+        """Scale the gradients to a norm of at most `limit`, or to 0 where it is not finite. Returns the old norm."""
         norm = self.gradients.norm()
         scale = torch.where(norm.isfinite(), (limit / norm.clamp_min(1e-6)).clamp_max(1.0), 0.0)
         torch.nan_to_num_(self.gradients, 0.0, 0.0, 0.0)

@@ -10,12 +10,13 @@ from torch import Tensor
 from longtake.evaluation.figures import depth_figures, pose_figures
 from longtake.evaluation.summary import TakeFigures, summarize
 from longtake.geometry.pose import inverse, world_from_cam
-from longtake.synthetic.world import Batch, make_batch
 from longtake.synthetic.config import WorldConfig
+from longtake.synthetic.world import Batch, make_batch
 from longtake.training.step import Learner
 
 SHOWN = ("abs_rel", "const", "delta", "rotation_ratio", "direction", "ate_over_spread", "focal_error")
 SEED = 2**31 - 7  # no training rank starts here
+CHUNK = 64  # frames drawn at once: the eager renderer writes every step of it out
 
 
 class HeldOut:
@@ -24,7 +25,7 @@ class HeldOut:
     def __init__(self, takes: int, frames: int, size: tuple[int, int], device: torch.device) -> None:
         generator = torch.Generator(device=device).manual_seed(SEED)
         with torch.no_grad():
-            self.batch: Batch = make_batch(WorldConfig(), takes, frames, *size, device, generator=generator)
+            self.batch: Batch = make_batch(WorldConfig(chunk=CHUNK), takes, frames, *size, device, generator=generator)
         self.frames = frames
 
     @torch.no_grad()
@@ -32,7 +33,9 @@ class HeldOut:
         """Medians or means over takes, as the project defines its figures."""
         images = self.batch.images
         mask = torch.full((images.shape[0],), gated, device=images.device)
-        with torch.autocast(images.device.type, precision, enabled=precision is not None):
+        # Looks are rare and of other shapes than the steps: compiling for them would cost more than it saves.
+        autocast = torch.autocast(images.device.type, precision, enabled=precision is not None)
+        with torch.compiler.set_stance("force_eager"), autocast:
             walk = learner.walk(images, mask)
 
         def per_take(x: Tensor) -> np.ndarray:

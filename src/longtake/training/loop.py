@@ -21,6 +21,7 @@ from torch import Tensor
 from longtake.families.cut3r import Cut3r, Cut3rConfig
 from longtake.synthetic.config import WorldConfig
 from longtake.training.flat import Average, FlatParameters
+from longtake.training.guard import Guard
 from longtake.training.heldout import HeldOut
 from longtake.training.losses import LossWeights
 from longtake.training.schedule import CURRICULA, Schedule, Stage
@@ -44,7 +45,7 @@ class TrainConfig:
     average: float = 0.999
     seed: int = 0
     precision: str = "bf16"  # bf16, or float32
-    compiled: bool = True  # torch.compile and captured graphs, on a GPU
+    compiled: bool = False  # torch.compile the blocks, on a GPU: minutes at the start, a fifth faster afterwards
     resume: Path | None = None  # weights to go on from; the optimiser warms up again
     start_stage: int = 0
     look_every: float = 60.0  # seconds between looks at the held-out takes
@@ -90,7 +91,7 @@ class Crew:
 def shape_of(stage: Stage, turn: int, frames_per_step: int) -> Shape:
     """The shape of a turn: sizes rotate, the number of pixels stays."""
     height, width = stage.sizes[turn % len(stage.sizes)]
-    takes = frames_per_step * 160 * 128 / (height * width) / stage.frames
+    takes = stage.share * frames_per_step * 160 * 128 / (height * width) / stage.frames
     return Shape(max(1, round(takes / 4) * 4 if takes >= 4 else round(takes)), stage.frames, height, width)
 
 
@@ -98,7 +99,7 @@ class Trainer:
     """Holds what a run needs and walks it."""
 
     def __init__(self, config: TrainConfig, model_config: Cut3rConfig) -> None:
-        self.begun = time.monotonic()
+        self.begun, self.begun_log = time.monotonic(), False
         self.config, self.crew = config, Crew()
         device = self.crew.device
         torch.manual_seed(config.seed)  # the same weights everywhere
@@ -108,14 +109,16 @@ class Trainer:
         self.flat = FlatParameters([self.learner])
         self.optimiser = self.flat.optimiser(config.rate, config.decay)
         self.average = Average(self.flat, config.average)
+        self.guard = Guard(self.flat, self.optimiser, self.average)
         torch.manual_seed(config.seed * 1000 + 1 + self.crew.rank)  # other takes everywhere
         self.gpu = device.type == "cuda"
         self.precision = torch.bfloat16 if config.precision == "bf16" and self.gpu else None
-        self.compiled = config.compiled and self.gpu
-        if self.compiled:
-            torch._dynamo.config.cache_size_limit = 64
+        self.pool = torch.cuda.graph_pool_handle() if self.gpu else None
+        if config.compiled and self.gpu:
             self.learner.compile_parts()
-        self.schedule = Schedule(CURRICULA[config.curriculum], config.rate, config.warmup, config.flat, index=config.start_stage)
+        self.schedule = Schedule(
+            CURRICULA[config.curriculum], config.rate, config.warmup, config.flat, index=config.start_stage
+        )
         self.steps: dict[tuple[Shape, float], Step] = {}
         self.step_count, self.frame_count = 0, 0
         self.flow_ratio = 1.0
@@ -134,8 +137,9 @@ class Trainer:
         rounded = {k: float(f"{v:.4g}") if isinstance(v, float) and k != "seconds" else v for k, v in record.items()}
         line = json.dumps(rounded)
         print(line, flush=True)
-        with open(self.config.out / "log.jsonl", "a") as file:
+        with open(self.config.out / "log.jsonl", "a" if self.begun_log else "w") as file:
             file.write(line + "\n")
+        self.begun_log = True
 
     def step_for(self, stage: Stage, turn: int) -> Step:
         """The step of a shape, captured when first met."""
@@ -151,10 +155,10 @@ class Trainer:
                 self.flat.gradients,
                 stage.gated,
                 precision=self.precision,
-                compiled=self.compiled,
+                compiled=self.config.compiled and self.gpu,
             )
-            if self.compiled:
-                step.capture()
+            if self.gpu:
+                step.capture(self.pool)
             self.steps[key] = step
             self.log({"event": "shape", **asdict(shape), "took": time.monotonic() - before})
         return self.steps[key]
@@ -165,6 +169,11 @@ class Trainer:
         if self.gpu:
             torch.cuda.synchronize()
             torch.cuda.empty_cache()
+            self.pool = torch.cuda.graph_pool_handle()  # the old one died with its last graph
+
+    def rate(self, progress: float) -> float:
+        """The learning rate now."""
+        return self.guard.slowed * self.schedule.learning_rate(progress, self.step_count)
 
     def train_step(self, progress: float) -> Shape:
         """One update of the weights."""
@@ -176,7 +185,7 @@ class Trainer:
         self.crew.mean_(self.flat.gradients)
         norm = self.flat.clip(self.config.clip)
         for group in self.optimiser.param_groups:
-            group["lr"] = self.schedule.learning_rate(progress, self.step_count)
+            group["lr"] = self.rate(progress)
         self.optimiser.step()
         self.average.update()
         for name, part in (step.parts | {"norm": norm}).items():
@@ -199,12 +208,14 @@ class Trainer:
                 "event": "train",
                 "stage": self.schedule.index,
                 "take": stage.frames,
-                "rate": self.schedule.learning_rate(progress, self.step_count),
+                "rate": self.rate(progress),
                 "frames_per_second": frames / seconds,
                 "flow_ratio": self.flow_ratio,
                 **{k: v for k, v in parts.items() if k not in ("flow", "flow_zero")},
             }
         )
+        if not self.guard.check(parts["loss"]):
+            self.log({"event": "diverged", "loss": parts["loss"], "slowed": self.guard.slowed})
 
     def look(self) -> None:
         """Figures of the averaged weights on held-out takes, and weights to disk (rank 0)."""
@@ -231,19 +242,25 @@ class Trainer:
         self.log({"event": "start", "parameters": parameters, "devices": self.crew.size, "torch": torch.__version__})
         last_report, last_look, steps, frames = time.monotonic(), time.monotonic(), 0, 0
         stop, every = False, 25 if self.gpu else 5
+        first = 0.0  # seconds until the first step was done: compiling is no progress
         progress = 0.0
         while not stop:
             shape = self.train_step(progress)
             steps, frames = steps + 1, frames + shape.takes * shape.frames * self.crew.size
-            if steps < every and self.step_count > 1:
+            reached = self.config.max_steps is not None and self.step_count >= self.config.max_steps
+            if steps < every and self.step_count > 1 and not reached:
                 continue
+            first = first or self.elapsed()
             if self.gpu:
                 torch.cuda.synchronize()
             now = time.monotonic()
             self.report(steps, now - last_report, frames, progress)
-            reached = self.config.max_steps is not None and self.step_count >= self.config.max_steps
             progress, over, look = self.crew.tell(
-                [self.elapsed() / budget, float(self.elapsed() > budget or reached), float(now - last_look > self.config.look_every)]
+                [
+                    (self.elapsed() - first) / max(budget - first, 1.0),
+                    float(self.elapsed() > budget or reached),
+                    float(now - last_look > self.config.look_every),
+                ]
             )
             stop = bool(over)
             if look or stop:
@@ -251,6 +268,7 @@ class Trainer:
                 last_look = time.monotonic()
             if self.schedule.advance(progress, self.flow_ratio):
                 self.drop_steps()
+                self.guard.new_stage()
             last_report, steps, frames = time.monotonic(), 0, 0
         self.log({"event": "end"})
         self.crew.close()

@@ -30,7 +30,7 @@ class LossWeights:
     rotation: float = 2.0
     step: float = 0.5  # the same pose errors between consecutive frames
     focal: float = 0.3
-    flow: float = 10.0
+    flow: float = 20.0
     alpha: float = 0.2  # reward for confidence
 
 
@@ -99,7 +99,9 @@ def compute_loss(
         "focal": focal,
         "flow": flow_error,
         "flow_zero": flow_zero,
-        "rotation_identity": _pose_errors(torch.eye(4, device=poses.device).expand_as(poses[1:]), targets.first_from_cam[1:])[1],
+        "rotation_identity": _pose_errors(
+            torch.eye(4, device=poses.device).expand_as(poses[1:]), targets.first_from_cam[1:]
+        )[1],
     }
     return total, {name: part.detach() for name, part in parts.items()}
 

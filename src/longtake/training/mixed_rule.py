@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Two rules in one batch: some takes are overwritten, the others gated as TTT3R gates, so the state learns to bear both."""
+"""Two rules in one batch: some takes are overwritten, others gated as TTT3R does, so the state learns to bear both."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Curriculum and learning rate. Stages follow what the model has learned (flow against zero flow), with a time limit."""
+"""Curriculum and learning rate. Stages follow what was learned (flow against zero flow), with a time limit."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ class Stage:
     flow_below: float = 0.0  # ends earlier once flow error / zero-flow error falls below this
     sizes: tuple[tuple[int, int], ...] = ((128, 160),)  # (height, width); ranks and steps take turns
     gated: float = 0.5  # share of the takes whose state is updated by the ttt3r rate
+    share: float = 1.0  # of the frames of a full step: smaller steps come more often
 
 
 CURRICULUM = (
-    Stage(2, until=0.15, flow_below=0.65, gated=0.0),
-    Stage(4, until=0.22, flow_below=0.40),
-    Stage(8, until=0.40),
+    Stage(3, until=0.22, flow_below=0.65, gated=0.0, share=0.5),
+    Stage(4, until=0.28, flow_below=0.40, share=0.75),
+    Stage(8, until=0.45),
     Stage(16, until=0.70),
-    Stage(32, until=1.00, sizes=((192, 240), (160, 240), (128, 240), (240, 176))),
+    Stage(32, until=1.00, sizes=((192, 240), (160, 240))),
 )
 TOY = (
     Stage(2, until=0.5, gated=0.0, sizes=((48, 64),)),

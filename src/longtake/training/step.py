@@ -6,16 +6,19 @@ On a GPU the step is captured once per shape as a CUDA graph, so the host never 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
+from torch.fx.experimental import _config as shapes
 
 from longtake.families.cut3r import Cut3r
 from longtake.frame import Exchange, Flags, Heads, Tokens, Views
 from longtake.stream import absorb
-from longtake.synthetic.world import Batch, make_batch
 from longtake.synthetic.config import WorldConfig
+from longtake.synthetic.world import Batch, make_batch
 from longtake.training.losses import FlowHead, LossWeights, compute_loss
 from longtake.training.mixed_rule import MixedRule
 from longtake.training.targets import Targets, make_targets
@@ -50,15 +53,14 @@ class Learner(nn.Module):
         self.flow = FlowHead(model.config.decoder_width)
 
     def compile_parts(self) -> None:
-        """Compile the pieces that repeat: small graphs that compile fast and serve every shape."""
-        for block in self.model.image_encoder.blocks:
-            block.compile()
-        for layer in self.model.memory.layers:
-            layer.compile()
-        self.model.memory.pose_memory.read = torch.compile(self.model.memory.pose_memory.read)  # type: ignore[method-assign]
-        self.model.memory.pose_memory.write = torch.compile(self.model.memory.pose_memory.write)  # type: ignore[method-assign]
-        self.model.image_encoder.patch.compile()
-        self.model.heads.compile()
+        """Compile the blocks that repeat, each once for all sizes. What convolutions dominate stays as it is."""
+        shapes.use_duck_shape = False  # two sizes that are equal now may differ later
+        torch._dynamo.config.cache_size_limit = 64
+        memory = self.model.memory.pose_memory
+        for block in (*self.model.image_encoder.blocks, *self.model.memory.layers):
+            block.compile(dynamic=True)
+        memory.read = torch.compile(memory.read, dynamic=True)  # type: ignore[method-assign]
+        memory.write = torch.compile(memory.write, dynamic=True)  # type: ignore[method-assign]
 
     def walk(self, images: Tensor, gated: Tensor) -> Walk:
         """images (B, T, 3, H, W) in [0, 1], gated (B,) bool -> what the stream would have said, differentiable."""
@@ -69,7 +71,8 @@ class Learner(nn.Module):
         flags = Flags.plain(takes, images.device)
         tables = self.model.memory.tables(tokens.positions)
         with torch.autocast(images.device.type, enabled=False):
-            state = self.model.begin(takes, rule)
+            # Copies: an expanded start has other strides than later states, and would be compiled for apart.
+            state = self.model.begin(takes, rule).map(torch.Tensor.contiguous)
         exchanges: list[Exchange] = []
         features = tokens.features.unflatten(0, (frames, takes))
         for t in range(frames):
@@ -89,6 +92,12 @@ class Learner(nn.Module):
         )
 
 
+@lru_cache(maxsize=1)
+def compiled_loss() -> Callable[..., tuple[Tensor, dict[str, Tensor]]]:
+    """`compute_loss` under torch.compile, once for all sizes."""
+    return torch.compile(compute_loss, dynamic=True)
+
+
 class Step:
     """Forward and backward for one shape; leaves gradients in the flat buffer and the loss's parts in `parts`."""
 
@@ -102,13 +111,11 @@ class Step:
         gated_share: float,
         *,
         precision: torch.dtype | None,
-        compiled: bool,
+        compiled: bool = False,
     ) -> None:
         self.learner, self.shape, self.world, self.weights = learner, shape, world, weights
         self.gradients, self.gated_share, self.precision = gradients, gated_share, precision
-        self.compiled = compiled
-        self.compare = torch.compile(compute_loss) if compiled else compute_loss
-        self.aim = torch.compile(make_targets) if compiled else make_targets
+        self.compare = compiled_loss() if compiled else compute_loss
         self.parts: dict[str, Tensor] = {}
         self.graph: torch.cuda.CUDAGraph | None = None
 
@@ -117,8 +124,8 @@ class Step:
         s = self.shape
         device = self.gradients.device
         with torch.no_grad():
-            batch = make_batch(self.world, s.takes, s.frames, s.height, s.width, device, compile=self.compiled)
-            return batch, self.aim(batch.depth, batch.world_from_cam, batch.intrinsics)
+            batch = make_batch(self.world, s.takes, s.frames, s.height, s.width, device, compile=device.type == "cuda")
+            return batch, make_targets(batch.depth, batch.world_from_cam, batch.intrinsics)
 
     def forward_backward(self) -> None:
         """One pass. Gradients are those of this batch alone."""
@@ -130,10 +137,16 @@ class Step:
             walk = self.learner.walk(batch.images, gated)
         loss, parts = self.compare(walk.heads, walk.log_focal, walk.flow, targets, self.weights)
         loss.backward()
-        self.parts = parts | {"rate_first": walk.rate[1 if len(walk.rate) > 1 else 0].mean(), "rate_last": walk.rate[-1].mean()}
+        self.parts = parts | {
+            "rate_first": walk.rate[1 if len(walk.rate) > 1 else 0].mean(),
+            "rate_last": walk.rate[-1].mean(),
+        }
 
-    def capture(self, warm_ups: int = 3) -> None:
-        """Record the pass as a CUDA graph; afterwards `run` replays it with new random takes."""
+    def capture(self, pool: tuple[int, int] | None = None, warm_ups: int = 3) -> None:
+        """Record the pass as a CUDA graph; afterwards `run` replays it with new random takes.
+
+        pool: memory that graphs share (torch.cuda.graph_pool_handle); they must not run at the same time.
+        """
         side = torch.cuda.Stream()
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):
@@ -142,7 +155,7 @@ class Step:
         torch.cuda.current_stream().wait_stream(side)
         torch.cuda.synchronize()
         self.graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self.graph):
+        with torch.cuda.graph(self.graph, pool=pool):
             self.forward_backward()
 
     def run(self) -> None:
