@@ -26,6 +26,7 @@ from longtake.geometry.focal import focal_weiszfeld
 from longtake.geometry.pose import advance_chunk, transform, world_from_cam
 from longtake.rules import Rule, get_rule
 from longtake.tokenize.images import prepare, to_tensor
+from longtake.tokenize.vit import PATCH
 
 FORMAT = "longtake-state-1"
 
@@ -88,14 +89,16 @@ class Streams:
     ) -> list[Prediction | None]:
         """One frame of each stream (None: that stream gets none this time) -> its prediction.
 
-        update=False looks without writing. reset starts a stream over after its frame: the frame is fed once more as the
-        first of the new chunk and the poses are chained through it, so the world stays the first camera of the take.
+        update=False looks without writing. reset starts a stream over after its frame: the frame is fed once more as
+        the first of the new chunk and the poses are chained through it, so the world stays the take's first camera.
         """
         if len(frames) != len(self.frames):
             raise InputError(
                 f"got {len(frames)} frames for {len(self.frames)} streams; give None for those without one"
             )
         resets = [reset] * len(frames) if isinstance(reset, bool) else list(reset)
+        if len(resets) != len(frames):
+            raise InputError(f"got {len(resets)} resets for {len(frames)} streams; give one bool for all, or one each")
         prepared = [None if frame is None else self._prepare(frame, i) for i, frame in enumerate(frames)]
         predictions: list[Prediction | None] = [None] * len(frames)
         sizes = {p.image.shape for p in prepared if p is not None}
@@ -110,8 +113,14 @@ class Streams:
     def query(self, rays: Tensor) -> Heads:
         """Read the state at unseen views without writing: ray maps (n, 6, H, W) in the chunk's world frame -> outputs.
 
-        Needs a model with a ray-map encoder. The pose token always comes from the pose memory.
+        Needs a model with a ray-map encoder. The pose token always comes from the pose memory. Raises InputError for
+        another shape, CapabilityError where the model has no such encoder.
         """
+        n, patch = len(self.frames), PATCH
+        if rays.dim() != 4 or rays.shape[:2] != (n, 6) or rays.shape[2] % patch or rays.shape[3] % patch:
+            raise InputError(
+                f"got ray maps of shape {tuple(rays.shape)}; wanted ({n}, 6, H, W) with H and W multiples of {patch}"
+            )
         with torch.no_grad():
             tokens = self.model.tokenize(Views(rays=rays.to(self.device, self.dtype)))
             recall = torch.ones_like(self.state.seen)
@@ -124,7 +133,9 @@ class Streams:
         if not isinstance(frame, Frame):
             frame = Frame(image=np.asarray(frame), time=float(self.frames[i]), index=self.frames[i])
         config = self.model.config
-        image, pixel_map = prepare(frame.image, config.image_size, square_ok=config.square_ok)
+        image, pixel_map = prepare(
+            frame.image, config.image_size, square_ok=config.square_ok, short_side_crop=config.square_crop
+        )
         return _Prepared(frame, image, pixel_map)
 
     @torch.no_grad()
@@ -161,9 +172,7 @@ class Streams:
         save_file(tensors, str(path), metadata={"longtake": json.dumps(about)})
 
     @staticmethod
-    def resume(
-        model: Cut3r, path: str | Path, *, rule: str | Rule | None = None, name: str = ""
-    ) -> Stream | Streams:
+    def resume(model: Cut3r, path: str | Path, *, rule: str | Rule | None = None, name: str = "") -> Stream | Streams:
         """Continue saved streams on a model of the same configuration: a Stream if one was saved, else Streams.
 
         Raises InputError where there is no such file, CheckpointError if it does not fit.
@@ -191,6 +200,12 @@ class Streams:
         streams = kind(
             model, len(about["frames"]), rule=rule or about["rule"], reset_every=about["reset_every"], name=name
         )
+        saved, wanted = ({k: (t.shape, t.dtype) for k, t in s.items()} for s in (tensors, streams.state.tensors()))
+        if saved != wanted:
+            raise CheckpointError(
+                f"{path}: was saved in {about['dtype']} under rule {about['rule']} and holds {sorted(saved)}; this is "
+                f"{streams.dtype} under rule {streams.rule.name} with {sorted(wanted)}. Resume with the same two."
+            )
         device = streams.device
         streams.state = State.from_tensors({key: tensor.to(device) for key, tensor in tensors.items()})
         streams.frames = list(about["frames"])

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-PASS, FAIL, NOT_BUILT, NOTE = "PASS", "FAIL", "NOT BUILT", "NOTE"
+PASS, FAIL, NOISE, NOT_BUILT, NOTE = "PASS", "FAIL", "NOISE", "NOT BUILT", "NOTE"
 DTYPES = {"float64": torch.float64, "float32": torch.float32}
 
 
@@ -68,13 +68,15 @@ class Row:
     error: float = 0.0
     relative: float = 0.0
     allowed: float = 0.0
-    remark: str = ""
+    remark: str = ""  # instead of numbers
+    note: str = ""  # beside them: why a tensor beyond its limit has the status it has
 
     def __str__(self) -> str:
         where = f"{self.case:<20} {self.run:<22} {self.field:<32} {self.dtype:<8}"
         if self.remark:
             return f"{where} {self.status}: {self.remark}"
-        return f"{where} {self.error:10.3e} {self.relative:10.3e} {self.allowed:10.3e} {self.status}"
+        why = f" ({self.note})" if self.note else ""
+        return f"{where} {self.error:10.3e} {self.relative:10.3e} {self.allowed:10.3e} {self.status}{why}"
 
 
 HEADER = f"{'case':<20} {'run':<22} {'field':<32} {'dtype':<8} {'max abs':>10} {'relative':>10} {'allowed':>10}"
@@ -90,22 +92,34 @@ class Report:
     def add(self, row: Row) -> None:
         """Keep and print a row."""
         self.rows.append(row)
-        if not self.quiet:
+        if not self.quiet or row.status == FAIL:
             print(row, flush=True)
 
     def remark(self, case: str, run: str, name: str, status: str, text: str, dtype: str = "-") -> None:
         """Add a row without numbers."""
         self.add(Row(case, run, name, dtype, status, remark=text))
 
-    def compare(self, case: str, run: str, name: str, dtype: str, actual: Tensor, golden: Tensor, allowed: float) -> None:
-        """Add the row of one tensor."""
+    def compare(
+        self,
+        case: str,
+        run: str,
+        name: str,
+        dtype: str,
+        actual: Tensor,
+        golden: Tensor,
+        allowed: float,
+        *,
+        status: str | None = None,
+        note: str = "",
+    ) -> None:
+        """Add the row of one tensor: PASS within `allowed`, else `status` (FAIL by default)."""
         if actual.shape != golden.shape:
             text = f"shape {tuple(actual.shape)}, the golden has {tuple(golden.shape)}"
             return self.remark(case, run, name, FAIL, text, dtype)
         error, scale = largest_error(actual, golden), scale_of(golden)
         relative = error / scale if scale else error
-        status = PASS if error <= allowed else FAIL
-        self.add(Row(case, run, name, dtype, status, error, relative, allowed))
+        status = PASS if error <= allowed else status or FAIL
+        self.add(Row(case, run, name, dtype, status, error, relative, allowed, note=note))
 
     def compare_all(
         self,
@@ -127,24 +141,26 @@ class Report:
     def failed(self, *, strict: bool = False) -> bool:
         """Tell whether anything failed, nothing was compared, or (strict) something is not built."""
         statuses = [row.status for row in self.rows]
-        return FAIL in statuses or (strict and NOT_BUILT in statuses) or not {PASS, NOT_BUILT} & set(statuses)
+        return FAIL in statuses or (strict and NOT_BUILT in statuses) or not {PASS, NOISE, NOT_BUILT} & set(statuses)
 
     def summary(self) -> str:
         """Return the table: per case and dtype, how many tensors passed, and the one closest to its limit."""
         groups: dict[tuple[str, str], list[Row]] = {}
         for row in self.rows:
-            if row.status in (PASS, FAIL):
+            if row.status in (PASS, NOISE, FAIL):
                 groups.setdefault((row.case, row.dtype), []).append(row)
-        lines = ["", f"{'case':<20} {'dtype':<8} {'tensors':>8} {'passed':>8} {'failed':>8}  closest to its limit"]
+        counts = f"{'tensors':>8} {'passed':>8} {'noise':>8} {'failed':>8}"
+        lines = ["", f"{'case':<20} {'dtype':<8} {counts}  closest to its limit"]
         for (case, dtype), rows in groups.items():
-            failed = sum(row.status == FAIL for row in rows)
+            passed, noise, failed = (sum(row.status == s for row in rows) for s in (PASS, NOISE, FAIL))
             worst = max(rows, key=_strain)
             tight = f"{worst.run} {worst.field}: {worst.remark or format(_strain(worst), '.1%') + ' of it'}"
-            lines.append(f"{case:<20} {dtype:<8} {len(rows):>8} {len(rows) - failed:>8} {failed:>8}  {tight}")
+            lines.append(f"{case:<20} {dtype:<8} {len(rows):>8} {passed:>8} {noise:>8} {failed:>8}  {tight}")
         missing = sorted({f"{row.case} {row.run}".strip() for row in self.rows if row.status == NOT_BUILT})
         lines += [f"{NOT_BUILT}: {', '.join(missing)}"] if missing else []
         total = [row.status for row in self.rows]
-        lines.append(f"{total.count(PASS)} passed, {total.count(FAIL)} failed, {total.count(NOT_BUILT)} not built")
+        words = ((PASS, "passed"), (NOISE, "float32 noise"), (FAIL, "failed"), (NOT_BUILT, "not built"))
+        lines.append(", ".join(f"{total.count(s)} {word}" for s, word in words if s != NOISE or NOISE in total))
         return "\n".join(lines)
 
 

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Compare Longtake with a conformance kit, tensor by tensor.
 
-    python tests/conformance/run.py FOLDER [--strict] [--full] [--only NAME] [--dtype float64,float32]
+    python tests/conformance/run.py FOLDER [--strict] [--full] [--only NAME] [--dtype float64,float32] [--quiet]
 
-FOLDER is a kit (recurrent, fullattn, metrics), a part of one (a case, `postproc`, `official`, `fullsize`), or any folder
-in one of those formats; what it holds is found out from its files, and no name of a case or a run is expected.
+FOLDER is a kit (recurrent, fullattn, metrics), a part of one (a case, `postproc`, `official`, `fullsize`), or any
+folder in one of those formats; what it holds is found out from its files, and no name of a case or a run is expected.
 One line per tensor: case, run, field, precision, largest absolute error, that over max |golden|, what is allowed.
-Exit status 0 if all passed, 1 if something failed, 2 if the folder holds nothing of the kind.
+Exit status 0 if nothing failed, 1 if something did (or is not built, under --strict), 2 if the folder holds nothing of
+the kind. docs/conformance.md explains the lines.
 """
 
 from __future__ import annotations
@@ -17,8 +18,10 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
+import torch
 from conformance_official import check_fullsize, check_keys
 from conformance_postproc import FUNCTIONS, check_metrics_focal, check_postproc
 from conformance_recurrent import Case
@@ -32,6 +35,8 @@ METRICS_TO_COME = {
     "depth_metrics.json": "video depth errors of the metrics kit",
     "points_metrics.json": "point cloud errors of the metrics kit",
 }
+FULL = 4
+POSTPROC = {f"{name}.safetensors" for name in FUNCTIONS} | {"images.json", "postproc.json"}
 
 
 def arguments(argv: list[str] | None) -> argparse.Namespace:
@@ -67,32 +72,36 @@ def check_case(report: Report, folder: Path, dtypes: list[str], only: str | None
             Case(folder, report, dtype).check(only if only in runs else None)
 
 
-def parts_of(folder: Path, options: argparse.Namespace, report: Report) -> list[tuple[str, Callable[[], None]]]:
-    """Find what the folder holds: (name, check) in a fixed order, single functions first."""
-    folders = [path for path in sorted([folder, *folder.rglob("*")]) if path.is_dir()]
-    functions, keys, cases, whole, rest = [], [], [], [], []
-    for path in folders:
+def check_metrics(report: Report, folder: Path, names: set[str], dtypes: list[str], only: str | None) -> None:
+    """Check one folder with a NAME_metrics.json."""
+    if only not in (None, folder.name):
+        return
+    if "focal_metrics.json" in names:
+        check_metrics_focal(report, folder, dtypes)
+    for name in sorted(METRICS_TO_COME.keys() & names):
+        report.remark("metrics", folder.name, "*", NOT_BUILT, METRICS_TO_COME[name])
+
+
+def parts_of(folder: Path, options: argparse.Namespace, report: Report) -> list[tuple[int, str, Callable[[], None]]]:
+    """Find what the folder holds: (rank, name, check), single functions first, official sizes (rank FULL) last."""
+    dtypes, only = options.dtypes, options.only
+    # float64 at the official size takes 6.4 GB: only if it is asked for
+    full_dtypes = ["float32"] if dtypes == list(DTYPES) else dtypes
+    found: list[tuple[int, str, Callable[[], None]]] = []
+    for path in (path for path in sorted([folder, *folder.rglob("*")]) if path.is_dir()):
         names = {entry.name for entry in path.iterdir()}
-        goldens = {f"{name}.safetensors" for name in FUNCTIONS} | {"images.json", "postproc.json"}
         if "case.json" in names:
-            cases.append((path.name, lambda path=path: check_case(report, path, options.dtypes, options.only)))
-        elif path.name == "postproc" or goldens & names:
-            check = lambda path=path: check_postproc(report, path, options.dtypes, options.only)  # noqa: E731
-            functions.append((path.name, check))
+            found.append((2, path.name, partial(check_case, report, path, dtypes, only)))
+        elif path.name == "postproc" or POSTPROC & names:
+            found.append((0, path.name, partial(check_postproc, report, path, dtypes, only)))
         elif any(name.endswith(".keys.json") for name in names):
-            keys.append((path.name, lambda path=path: check_keys(report, path, options.only)))
+            found.append((1, path.name, partial(check_keys, report, path, only)))
+        elif any(name.endswith("_metrics.json") for name in names):
+            found.append((3, path.name, partial(check_metrics, report, path, names, dtypes, only)))
         elif any(name.endswith(".run.safetensors") for name in names):
-            dtypes = options.dtypes if options.dtypes != list(DTYPES) else ["float32"]  # float64 takes 6.4 GB: on demand
-            check = lambda path=path, dtypes=dtypes: check_fullsize(  # noqa: E731
-                report, path, dtypes, full=options.full, only=options.only
-            )
-            whole.append((path.name, check))
-        elif "focal_metrics.json" in names and options.only in (None, path.name):
-            rest.append((path.name, lambda path=path: check_metrics_focal(report, path, options.dtypes)))
-        for name in sorted(METRICS_TO_COME.keys() & names):
-            text = METRICS_TO_COME[name]
-            rest.append((path.name, lambda path=path, text=text: report.remark("metrics", path.name, "*", NOT_BUILT, text)))
-    return functions + keys + cases + whole + rest
+            check = partial(check_fullsize, report, path, full_dtypes, full=options.full, only=only)
+            found.append((FULL, path.name, check))
+    return sorted(found, key=lambda part: part[0])
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -101,11 +110,12 @@ def main(argv: list[str] | None = None) -> int:
     report = Report(quiet=options.quiet)
     parts = parts_of(options.folder.resolve(), options, report)
     if not parts:
-        print(f"{options.folder}: nothing in the format of a conformance kit (no case.json, postproc or *_metrics.json)")
+        print(f"{options.folder}: nothing in a kit's format (no case.json, postproc, *.keys.json or *_metrics.json)")
         return 2
     print(HEADER)
-    start = time.perf_counter()
-    for name, check in parts:
+    start, threads = time.perf_counter(), torch.get_num_threads()
+    for rank, name, check in parts:
+        torch.set_num_threads(threads if rank == FULL else 1)  # tiny models on many threads are slower
         try:
             check()
         except LongtakeError as error:  # the library refused: that is a failure of this part, not of the program
@@ -113,6 +123,8 @@ def main(argv: list[str] | None = None) -> int:
         except Exception:
             traceback.print_exc()
             report.remark(name, "-", "-", FAIL, "stopped by the error above")
+        finally:
+            torch.set_num_threads(threads)
     if not report.rows:
         print(f"{options.folder}: nothing here is called {options.only!r}")
         return 2

@@ -5,13 +5,22 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import gelu, pixel_shuffle
+from torch.nn.functional import gelu
+
+
+def shuffle(x: Tensor) -> Tensor:
+    """pixel_shuffle(x, 2) that keeps channels last in memory: (n, 4 C, h, w) -> (n, C, 2 h, 2 w)."""
+    n, channels, height, width = x.shape
+    cells = x.permute(0, 2, 3, 1).unflatten(-1, (channels // 4, 2, 2))  # (n, h, w, C, 2, 2)
+    return cells.permute(0, 1, 4, 2, 5, 3).reshape(n, 2 * height, 2 * width, channels // 4).permute(0, 3, 1, 2)
 
 
 class ConvHead(nn.Module):
     """Tokens at 1/16 -> a map at full resolution, joining the stem's maps at 1/4 and 1/2 on the way."""
 
-    def __init__(self, width: int, channels: int, stem: tuple[int, int, int], hidden: tuple[int, int, int, int]) -> None:
+    def __init__(
+        self, width: int, channels: int, stem: tuple[int, int, int], hidden: tuple[int, int, int, int]
+    ) -> None:
         super().__init__()
         half, quarter, _ = stem
         w16, w8, w4, w2 = hidden
@@ -28,10 +37,10 @@ class ConvHead(nn.Module):
         """tokens (n, h * w, width), skips (n, ., 8h, 8w), (n, ., 4h, 4w) -> (n, channels, 16 h, 16 w)."""
         half, quarter = skips
         x = gelu(self.enter(tokens.transpose(1, 2).unflatten(-1, grid)))
-        x = gelu(pixel_shuffle(self.up8(x), 2))
+        x = gelu(shuffle(self.up8(x)))
         x = x + gelu(self.mix8(x))
-        x = gelu(pixel_shuffle(self.up4(x), 2))
+        x = gelu(shuffle(self.up4(x)))
         x = gelu(self.mix4(torch.cat((x, quarter), 1)))
-        x = gelu(pixel_shuffle(self.up2(x), 2))
+        x = gelu(shuffle(self.up2(x)))
         x = gelu(self.mix2(torch.cat((x, half), 1)))
-        return pixel_shuffle(self.out(x), 2)
+        return shuffle(self.out(x))

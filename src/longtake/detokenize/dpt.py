@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Dense prediction transformer adapter (DPT, arXiv 2103.13413) as the CUT3R family uses it: four token sets in, a map out."""
+"""Dense prediction transformer adapter (DPT, arXiv 2103.13413) in the CUT3R family: four token sets in, a map out."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The heads of the CUT3R family: own-camera points, world points, colour and pose from one exchange.
 
-Published variants: `dpt` and `linear`. Ours: `conv`, whose own-camera points are a depth along the rays of one predicted
-focal length, so that straight walls stay straight, and whose colour head is left out.
+Published variants: `dpt` and `linear`. Ours: `conv`, whose own-camera points are a depth along the rays of one
+predicted focal length, so that straight walls stay straight, and whose colour head is left out.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class WorldTokens(nn.Module):
 
     def forward(self, tokens: Tensor, pose_token: Tensor, positions: Tensor) -> Tensor:
         """tokens (n, N, E), pose_token (n, E), positions (N, 2) -> (n, N, E)."""
-        dtype = self.blocks[0].norm1.norm.weight.dtype  # type: ignore[union-attr]
+        dtype = next(self.blocks.parameters()).dtype
         table = rope_table(positions, self.head_dim, dtype, self.rope_base)
         for block in self.blocks:
             tokens = block(tokens, pose_token, table)
@@ -97,7 +97,12 @@ class ConvHeads(nn.Module):
     """The heads of the embedded model: depth, two confidences and world points from one decoder; focal; pose."""
 
     def __init__(
-        self, width: int, stem: tuple[int, int, int], hidden: tuple[int, int, int, int], *, confidence_limit: float = 50.0
+        self,
+        width: int,
+        stem: tuple[int, int, int],
+        hidden: tuple[int, int, int, int],
+        *,
+        confidence_limit: float = 50.0,
     ) -> None:
         super().__init__()
         self.dense = ConvHead(width, 6, stem, hidden)
@@ -109,13 +114,14 @@ class ConvHeads(nn.Module):
         """Read all outputs from one exchange of n views."""
         z = exchange.layers[-1]
         height, width = exchange.tokens.size
+        # Clamped so that no exponential overflows: one infinity would turn all gradients into nan.
         dense = channels_last(self.dense(z[:, 1:], (height // PATCH, width // PATCH), exchange.tokens.skips))
         depth = dense[..., 0].clamp(-7, 7).exp()
         return Heads(
             points_self=self.rays(z, height, width) * depth[..., None],
-            confidence_self=activate_confidence(dense[..., 1], high=self.confidence_limit),
+            confidence_self=activate_confidence(dense[..., 1].clamp(max=20), high=self.confidence_limit),
             points_world=activate_points(dense[..., 2:5].clamp(-5, 5)),
-            confidence_world=activate_confidence(dense[..., 5], high=self.confidence_limit),
+            confidence_world=activate_confidence(dense[..., 5].clamp(max=20), high=self.confidence_limit),
             pose=activate_pose(self.pose_raw(z)),
         )
 

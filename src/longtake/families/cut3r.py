@@ -55,7 +55,22 @@ class Cut3rConfig:
     conv_widths: tuple[int, int, int, int] = (192, 96, 64, 48)  # conv head at 1/16, 1/8, 1/4, 1/2
     rounded_rope: bool = True  # the official half-precision rotation in the image encoder
     square_ok: bool = False  # whether square images stay square (the published loader makes them 4:3)
+    square_crop: bool = False  # the middle square of image_size pixels, as the published 224-pixel models see it
     is_metric: bool = True
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that no model can be built from. Raises CheckpointError."""
+        heads = (
+            ("encoder_heads", self.encoder_heads, self.encoder_width),
+            ("image_heads", self.image_heads, self.decoder_width),
+            ("state_heads", self.state_heads, self.decoder_width),
+            ("ray_heads", self.ray_heads if self.ray_depth else 1, self.encoder_width if self.ray_depth else 4),
+        )
+        for name, count, width in heads:
+            if count < 1 or width % (4 * count):
+                raise CheckpointError(f"{name}={count}: {width} channels must split into heads of a multiple of 4")
+        if self.state_layout not in ("2d", "1d"):
+            raise CheckpointError(f"state_layout={self.state_layout!r}; there are 2d and 1d")
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Cut3rConfig:
@@ -63,7 +78,8 @@ class Cut3rConfig:
         known = {f.name for f in fields(cls)}
         if unknown := sorted(set(values) - known):
             raise CheckpointError(f"configuration has unknown entries {unknown}; this version knows {sorted(known)}")
-        return cls(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
+        plain: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
+        return cls(**plain)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -85,9 +101,11 @@ class Cut3rConfig:
             if name in values and _plain(values[name]) != _plain(wanted):
                 raise CheckpointError(f"{name}={values[name]!r} is not supported; the published models use {wanted!r}")
         size = values.get("img_size", 512)
+        size = max(size) if isinstance(size, (tuple, list)) else int(size)
         return cls(
             head=values.get("head_type", "dpt"),
-            image_size=max(size) if isinstance(size, (tuple, list)) else int(size),
+            image_size=size,
+            square_crop=size == 224,  # the published loader's rule for this one size
             encoder_width=values.get("enc_embed_dim", 1024),
             encoder_depth=values.get("enc_depth", 24),
             encoder_heads=values.get("enc_num_heads", 16),
@@ -177,7 +195,7 @@ class Cut3r(nn.Module):
         return state.with_(rule=rule.begin(state.tokens))
 
     def tokenize(self, views: Views, policy: Policy = STREAMING) -> Tokens:
-        """Encode n views of one size. Stateless, so it may look ahead. An image and a ray map of one view are summed."""
+        """Encode n views of one size. Stateless, so it may look ahead. A view's image and ray map are summed."""
         parts: list[Tensor] = []
         skips: tuple[Tensor, ...] = ()
         any_view = views.tensor

@@ -60,7 +60,7 @@ _DEAD = re.compile(r"\.scratch\.refinenet4\.resConfUnit1\.")
 
 
 def ours(official: str) -> str | None:
-    """Our name of an official key; None for aliases and for weights that nothing reads. Unknown names come back as given."""
+    """Our name of an official key; None for aliases and weights that nothing reads. Unknown names stay as given."""
     if _ALIAS.search(official) or _DEAD.search(official):
         return None
     name = _TWINS.sub(lambda m: f"memory.layers.{m[2]}.{'state' if m[1] else 'image'}.", official)

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The recurrent memory of CUT3R (arXiv 2501.12387) and TTT3R (arXiv 2509.26645): state tokens and a pose memory.
 
-`exchange` is one pass: the frame reads the state and the state proposes its overwritten self. `commit` is pure: it mixes
-the old state and the proposal at the rate that a rule returns, and owns everything that is not the rule's business: the
-first view, streams without a view, views that do not write, and resets. Branch-free, so one code path serves one
-stream, a batch, and a captured graph.
+`exchange` is one pass: the frame reads the state and the state proposes its overwritten self. `commit` is pure: it
+mixes the old state and the proposal at the rate that a rule returns, and owns everything that is not the rule's
+business: the first view, streams without a view, views that do not write, and resets. Branch-free, so one code path
+serves one stream, a batch, and a captured graph.
 """
 
 from __future__ import annotations
@@ -130,22 +130,21 @@ class RecurrentMemory(nn.Module):
     ) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor], Tensor | None]:
         """Run the twin decoder; returns the proposal, the image tokens at hooks B, C and Z, and the mean logits."""
         state_tables, image_tables = tables
-        hooks: dict[int, Tensor] = {}
+        states, images = [state], [image]
         logits: list[Tensor] = []
-        states, images = [state], [tokens.features]
-        for index, layer in enumerate(self.layers, start=1):
+        for layer in self.layers:
             state, image, logit = layer(state, image, state_tables, image_tables, want_logit)
-            hooks[index] = image
+            images.append(image)
             if logit is not None:
                 logits.append(logit)
             if trace is not None:
                 states.append(state)
-                images.append(image)
         proposal, final = self.state_norm(state), self.image_norm(image)
         mean = torch.stack(logits).mean(0) if logits else None
         if trace is not None:
-            trace |= {"state": [*states[:-1], proposal], "image": [*images[:-1], final], "logits": logits}
-        second, third = (hooks[self.depth * quarters // 4][:, 1:] for quarters in (2, 3))
+            shown = [tokens.features, *images[1:-1], final]
+            trace |= {"state": [*states[:-1], proposal], "image": shown, "logits": logits}
+        second, third = (images[self.depth * quarters // 4][:, 1:] for quarters in (2, 3))
         return proposal, (second, third, final), mean
 
     def tables(self, patch_positions: Tensor) -> TwinTables:

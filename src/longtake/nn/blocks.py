@@ -61,7 +61,7 @@ class DecoderBlock(nn.Module):
         table_y: RopeTable | None = None,
         want_logit: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
-        """x (n, S, width), y (n, N, width) -> x (n, S, width) and the cross-attention's mean logits (n, S) if wanted."""
+        """x (n, S, width), y (n, N, width) -> x (n, S, width) and, if wanted, mean cross-attention logits (n, S)."""
         x = x + self.attn(self.norm1(x), table_x)
         read, logit = self.cross(self.norm2(x), self.norm_y(y), table_x, table_y, want_logit)
         x = x + read

@@ -6,8 +6,8 @@ is paired with j + Q and turned by position * base^(-j / Q). Positions are integ
 sits at (-1, -1).
 """
 
-from __future__ import annotations
-
+# No `from __future__ import annotations` here: a named tuple's annotations as text belong to no module, and the tests'
+# type checker could not resolve them.
 from typing import NamedTuple
 
 import torch
@@ -31,11 +31,12 @@ def grid_positions(height: int, width: int, device: torch.device | str = "cpu") 
 def rope_table(positions: Tensor, head_dim: int, dtype: torch.dtype, base: float = 100.0) -> RopeTable:
     """Tabulate the rotation of each position: positions (..., N, 2) -> two tensors (..., N, head_dim).
 
+    dtype is that of the weights; angles are never kept in less than float32, where positions would blur.
     Raises ValueError unless head_dim is a multiple of 4.
     """
     if head_dim % 4:
         raise ValueError(f"2D rotary embedding needs a head width that is a multiple of 4, not {head_dim}")
-    quarter = head_dim // 4
+    quarter, dtype = head_dim // 4, torch.promote_types(dtype, torch.float32)
     exponents = torch.arange(quarter, device=positions.device, dtype=dtype) / quarter
     frequencies = torch.pow(base, -exponents)
     angles = positions[..., None].to(dtype) * frequencies  # (..., N, 2, Q)
@@ -48,7 +49,7 @@ def rope_table(positions: Tensor, head_dim: int, dtype: torch.dtype, base: float
 
 
 def rotate(x: Tensor, table: RopeTable) -> Tensor:
-    """Turn queries or keys x (..., heads, N, head_dim) by their positions' table (N, head_dim) or (..., 1, N, head_dim)."""
+    """Turn queries or keys x (..., heads, N, head_dim) by their table, (N, head_dim) or (..., 1, N, head_dim)."""
     u_row, v_row, u_column, v_column = x.chunk(4, -1)
     swapped = torch.cat((v_row, u_row, v_column, u_column), -1)
     return x * table.cos.to(x.dtype) + swapped * table.sin.to(x.dtype)

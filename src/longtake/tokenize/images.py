@@ -77,7 +77,7 @@ def prepare(
         scale = (new_width / width, new_height / height)
         offset = (cut_x * scale[0], cut_y * scale[1])
     pixel_map = PixelMap((original_width, original_height), (new_width, new_height), scale, offset)
-    return np.asarray(picture), pixel_map
+    return np.array(picture), pixel_map  # a copy: what Pillow lends cannot be written to
 
 
 def to_tensor(image: np.ndarray) -> Tensor:

@@ -7,6 +7,7 @@ faster from scratch and whose finer maps sharpen the heads of the embedded model
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu
 
@@ -42,10 +43,11 @@ class Stem(nn.Module):
 
     def forward(self, image: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
         """(n, C, H, W) -> tokens (n, N, width) and skips (n, half, H/2, W/2), (n, quarter, H/4, W/4)."""
-        half = gelu(self.to_half(image))
+        # Channels last, as the convolutions of CPUs and GPUs want them; the tokens then need no copy.
+        half = gelu(self.to_half(image.contiguous(memory_format=torch.channels_last)))
         quarter = gelu(self.to_quarter(half))
         tokens = self.to_tokens(gelu(self.to_eighth(quarter)))
-        return self.norm(tokens.flatten(2).transpose(1, 2)), (half, quarter)
+        return self.norm(tokens.permute(0, 2, 3, 1).flatten(1, 2)), (half, quarter)
 
 
 class PatchEncoder(nn.Module):
