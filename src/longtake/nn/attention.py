@@ -45,10 +45,10 @@ class SelfAttention(nn.Module):
 
     def forward(self, x: Tensor, table: RopeTable | None = None, rounded: bool = False) -> Tensor:
         """x (n, N, width) -> (n, N, width); `rounded` selects the official half-precision rotation."""
-        query, key, value = (split_heads(part, self.heads) for part in self.qkv(x).chunk(3, -1))
+        qkv = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # (3, n, heads, N, d)
+        query, key, value = qkv
         if table is not None:
-            turn = rotate_rounded if rounded else rotate
-            query, key = turn(query, table), turn(key, table)
+            query, key = (rotate_rounded if rounded else rotate)(qkv[:2], table)  # both in one pass
         return self.proj(merge_heads(scaled_dot_product_attention(query, key, value)))
 
 

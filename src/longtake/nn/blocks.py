@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu, silu
 
@@ -10,9 +11,23 @@ from longtake.nn.attention import CrossAttention, SelfAttention
 from longtake.nn.rope import RopeTable
 
 
+class InnerNorm(nn.LayerNorm):
+    """A LayerNorm in front of linear layers: under autocast it hands over the narrow type, cast once for all."""
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002
+        """(..., width) -> (..., width)."""
+        x, device = super().forward(input), input.device.type
+        return x.to(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else x
+
+
 def layer_norm(width: int) -> nn.LayerNorm:
     """Every LayerNorm of the CUT3R family: affine, eps 1e-6."""
     return nn.LayerNorm(width, eps=1e-6)
+
+
+def inner_norm(width: int) -> InnerNorm:
+    """The same inside a block."""
+    return InnerNorm(width, eps=1e-6)
 
 
 class Mlp(nn.Module):
@@ -33,7 +48,7 @@ class EncoderBlock(nn.Module):
 
     def __init__(self, width: int, heads: int, mlp_ratio: float = 4) -> None:
         super().__init__()
-        self.norm1, self.norm2 = layer_norm(width), layer_norm(width)
+        self.norm1, self.norm2 = inner_norm(width), inner_norm(width)
         self.attn = SelfAttention(width, heads)
         self.mlp = Mlp(width, int(width * mlp_ratio))
 
@@ -48,7 +63,7 @@ class DecoderBlock(nn.Module):
 
     def __init__(self, width: int, heads: int, mlp_ratio: float = 4) -> None:
         super().__init__()
-        self.norm1, self.norm2, self.norm3, self.norm_y = (layer_norm(width) for _ in range(4))
+        self.norm1, self.norm2, self.norm3, self.norm_y = (inner_norm(width) for _ in range(4))
         self.attn = SelfAttention(width, heads)
         self.cross = CrossAttention(width, heads)
         self.mlp = Mlp(width, int(width * mlp_ratio))

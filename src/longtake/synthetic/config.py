@@ -36,4 +36,4 @@ class WorldConfig:
     fov: tuple[float, float] = (45.0, 90.0)  # horizontal field of view of the long side
     shadows: bool = False  # one shadow ray per pixel to the strongest light; about 1.7 times the cost
     effects: bool = True  # exposure, colour, noise, blur; False gives clean pictures
-    chunk: int = 0  # frames rendered at once outside torch.compile; 0 means all
+    chunk: int = 0  # frames rendered at once where the plain twin draws; 0 means all

@@ -4,14 +4,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
-from functools import lru_cache
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from longtake.errors import CapabilityError
 from longtake.synthetic.config import WorldConfig
-from longtake.synthetic.effects import Camera, build_camera, develop
+from longtake.synthetic.effects import build_camera, develop
 from longtake.synthetic.paths import build_intrinsics, build_paths
 from longtake.synthetic.raycast import Rays, hits, nearest, pixel_rays
 from longtake.synthetic.rooms import build_scenes, clear_path
@@ -34,7 +34,7 @@ class Batch:
 def trace(
     scenes: Scenes, rays: Rays, room_from_cam: Tensor, focal: Tensor, texels: Tensor, shadows: bool
 ) -> tuple[Tensor, Tensor]:
-    """Follow the rays of N frames with poses (N, 4, 4): linear light (N, 3, R) and z-depth (N, R). All the heavy work."""
+    """Follow the rays of N frames with poses (N, 4, 4): linear light (N, 3, R) and z-depth (N, R)."""
     hit = hits(scenes, rays, nearest(rays))
     turn = room_from_cam
     way = tuple(turn[:, i, 0, None] * rays.x + turn[:, i, 1, None] * rays.y + turn[:, i, 2, None] for i in range(3))
@@ -42,37 +42,18 @@ def trace(
     return torch.stack(light, 1), hit.depth
 
 
-@lru_cache(maxsize=1)
-def compiled_trace() -> Callable[..., tuple[Tensor, Tensor]]:
-    """`trace` under torch.compile. Only this is compiled: a room is thousands of tiny operations, slow to compile."""
-    return torch.compile(trace, fullgraph=True)
-
-
-@lru_cache(maxsize=1)
-def compiled_develop() -> Callable[[Tensor, Camera | None], Tensor]:
-    """`develop` under torch.compile."""
-    return torch.compile(develop, fullgraph=True)
-
-
-def let_vary(*sized: tuple[Tensor, list[int]]) -> None:
-    """Tell the compiler which axes change from call to call (rooms, frames, pixels), so that it compiles once."""
-    for tensor, axes in sized:
-        torch._dynamo.maybe_mark_dynamic(tensor, axes)
-
-
-def vary_trace(scenes: Scenes, rays: Rays, room_from_cam: Tensor, focal: Tensor) -> None:
-    """`let_vary` for the arguments of `trace`."""
-    let_vary(*((getattr(scenes, f.name), [0]) for f in fields(scenes)))
-    let_vary((rays.origin, [1]), (rays.basis, [1]), (rays.x, [0, 1]), (rays.y, [0, 1]), (rays.room, [0]))
-    let_vary((room_from_cam, [0]), (focal, [0]))
-
-
-def vary_develop(light: Tensor, camera: Camera | None) -> None:
-    """`let_vary` for the arguments of `develop`."""
-    let_vary((light, [0, 1, 3, 4]))
-    if camera is not None:
-        over_time = ("drift", "blur")
-        let_vary(*((getattr(camera, f.name), [0, 1] if f.name in over_time else [0]) for f in fields(camera)))
+def kernel(device: torch.device) -> Callable[..., tuple[Tensor, Tensor]]:
+    """The hand-written twin of `trace`; triton is imported here, because PyTorch for the CPU lacks it."""
+    if device.type != "cuda":
+        raise CapabilityError(f"compile=True draws on a CUDA device, not on {device}; pass compile=False.")
+    try:
+        from longtake.synthetic.trace_triton import trace_triton
+    except ModuleNotFoundError as error:
+        raise CapabilityError(
+            f"compile=True needs triton, which PyTorch for CUDA on Linux brings along ({error}); "
+            "install it or pass compile=False."
+        ) from error
+    return trace_triton
 
 
 def render(
@@ -87,14 +68,17 @@ def render(
 ) -> tuple[Tensor, Tensor]:
     """Cast one ray a pixel: linear light (B, T, 3, H, W) and exact z-depth (B, T, H, W) in metres.
 
-    `room_from_cam` is (B, T, 4, 4), `intrinsics` (B, 3, 3) in pixels with centres at integers. Pure and of static shape.
+    `room_from_cam` is (B, T, 4, 4), `intrinsics` (B, 3, 3) in pixels with centres at integers. Pure. `compile` takes
+    the hand-written kernel instead of `trace`: CapabilityError without triton or off a CUDA device.
     """
     b, t = room_from_cam.shape[:2]
-    rays = pixel_rays(scenes, room_from_cam, intrinsics, height, width)
-    poses, focal = room_from_cam.reshape(b * t, 4, 4), intrinsics[:, 0, 0].repeat_interleave(t)
     if compile:
-        vary_trace(scenes, rays, poses, focal)
-    light, depth = (compiled_trace() if compile else trace)(scenes, rays, poses, focal, textures.texels, shadows)
+        draw = kernel(room_from_cam.device)
+        light, depth = draw(scenes, room_from_cam, intrinsics, height, width, textures.texels, shadows)
+    else:
+        rays = pixel_rays(scenes, room_from_cam, intrinsics, height, width)
+        poses, focal = room_from_cam.reshape(b * t, 4, 4), intrinsics[:, 0, 0].repeat_interleave(t)
+        light, depth = trace(scenes, rays, poses, focal, textures.texels, shadows)
     return light.view(b, t, 3, height, width), depth.view(b, t, height, width)
 
 
@@ -116,10 +100,7 @@ def batch_from_uniforms(
     scenes = clear_path(scenes, room_from_cam[:, :, :3, 3], near)
     camera = build_camera(u, frames) if config.effects else None
     light, depth = render(scenes, room_from_cam, intrinsics, height, width, textures, config.shadows, compile)
-    if compile:
-        vary_develop(light, camera)
-    images = (compiled_develop() if compile else develop)(light, camera)
-    return Batch(images, depth, from_first(room_from_cam), intrinsics)
+    return Batch(develop(light, camera), depth, from_first(room_from_cam), intrinsics)
 
 
 def from_first(room_from_cam: Tensor) -> Tensor:
@@ -147,8 +128,8 @@ def make_batch(
     """Draw a batch of takes without gradients.
 
     The generator (on the same device) and the config decide everything; None takes the device's default generator,
-    which a CUDA graph can capture. `compile=True` compiles the work on pixels. Without it, `config.chunk` bounds how many
-    takes' frames are rendered at once.
+    which a CUDA graph can capture. `compile=True` casts the rays with the hand-written kernel (CUDA only). Without it,
+    `config.chunk` bounds how many takes' frames are rendered at once.
     """
     textures = load_textures(device)
     with torch.no_grad():

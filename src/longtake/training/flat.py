@@ -37,7 +37,7 @@ class FlatParameters:
             view = nn.Parameter(self.values[piece])
             view.grad = self.gradients[piece]
             groups.append({"params": [view], "weight_decay": amount})
-        return torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.98), fused=self.values.is_cuda)
+        return torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.95), fused=self.values.is_cuda)
 
     def clip(self, limit: float) -> Tensor:
         """Scale the gradients to a norm of at most `limit`, or to 0 where it is not finite. Returns the old norm."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A run that diverges goes back to its last healthy weights at a lower rate, instead of spending its time on nothing."""
+"""A run that diverges goes back to its last healthy weights at a lower rate instead of spending its time on nothing."""
 
 from __future__ import annotations
 

@@ -266,7 +266,7 @@ class Trainer:
             if look or stop:
                 self.look()
                 last_look = time.monotonic()
-            if self.schedule.advance(progress, self.flow_ratio):
+            if self.schedule.advance(progress, self.flow_ratio, self.step_count):
                 self.drop_steps()
                 self.guard.new_stage()
             last_report, steps, frames = time.monotonic(), 0, 0

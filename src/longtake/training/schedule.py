@@ -7,6 +7,9 @@ import math
 from dataclasses import dataclass, field
 
 
+REWARM = 50  # steps
+
+
 @dataclass(frozen=True, slots=True)
 class Stage:
     """A part of the curriculum."""
@@ -26,11 +29,17 @@ CURRICULUM = (
     Stage(16, until=0.70),
     Stage(32, until=1.00, sizes=((192, 240), (160, 240))),
 )
+SHORT = (  # a few minutes: no time for long takes, the rate falls early
+    Stage(3, until=0.38, flow_below=0.65, gated=0.0, share=0.5),
+    Stage(4, until=0.50, flow_below=0.45),
+    Stage(8, until=0.78),
+    Stage(16, until=1.00),
+)
 TOY = (
     Stage(2, until=0.5, gated=0.0, sizes=((48, 64),)),
     Stage(4, until=1.0, sizes=((48, 64),)),
 )
-CURRICULA: dict[str, tuple[Stage, ...]] = {"standard": CURRICULUM, "toy": TOY}
+CURRICULA: dict[str, tuple[Stage, ...]] = {"standard": CURRICULUM, "short": SHORT, "toy": TOY}
 
 
 @dataclass(slots=True)
@@ -43,22 +52,28 @@ class Schedule:
     flat: float = 0.5  # share of the budget at the full rate
     floor: float = 0.02  # final rate / full rate
     index: int = field(default=0)
+    began: int = field(default=0)  # step at which the stage in force began
 
     @property
     def stage(self) -> Stage:
         """The stage in force."""
         return self.stages[self.index]
 
-    def advance(self, progress: float, flow_ratio: float) -> bool:
-        """Move on to the next stage if it is time; returns whether it did."""
+    def advance(self, progress: float, flow_ratio: float, step: int = 0) -> bool:
+        """Move on to the next stage if it is time; returns whether it did. `step` counts all steps so far."""
         done = progress >= self.stage.until or flow_ratio < self.stage.flow_below
         if done and self.index + 1 < len(self.stages):
-            self.index += 1
+            self.index, self.began = self.index + 1, step
             return True
         return False
 
     def learning_rate(self, progress: float, step: int) -> float:
-        """Warm-up, flat, then a cosine to the floor."""
+        """Warm-up, flat, then a cosine to the floor; a short warm-up again where a stage begins.
+
+        Longer takes bring gradients to weights that had nearly none, and the optimiser's memory is wrong about them.
+        """
         warm = min(1.0, (step + 1) / self.warmup)
+        if self.index:
+            warm *= min(1.0, 0.1 + (step - self.began) / REWARM)
         fall = min(1.0, max(0.0, (progress - self.flat) / (1 - self.flat)))
         return self.rate * warm * (self.floor + (1 - self.floor) * 0.5 * (1 + math.cos(math.pi * fall)))

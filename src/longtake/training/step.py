@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -142,7 +143,7 @@ class Step:
             "rate_last": walk.rate[-1].mean(),
         }
 
-    def capture(self, pool: tuple[int, int] | None = None, warm_ups: int = 3) -> None:
+    def capture(self, pool: Any = None, warm_ups: int = 3) -> None:
         """Record the pass as a CUDA graph; afterwards `run` replays it with new random takes.
 
         pool: memory that graphs share (torch.cuda.graph_pool_handle); they must not run at the same time.

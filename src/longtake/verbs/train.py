@@ -14,12 +14,13 @@ def main(  # noqa: PLR0913
     out: Path = Path("runs/train"),
     model: Literal["longtake-small"] = "longtake-small",
     minutes: float = 20.0,
-    curriculum: Literal["standard", "toy"] = "standard",
+    curriculum: Literal["standard", "short", "toy"] = "standard",
     frames_per_step: int | None = None,
     rate: float = 6e-4,
     warmup: int = 200,
     seed: int = 0,
     precision: Literal["bf16", "float32"] = "bf16",
+    compiled: bool = False,
     resume: Path | None = None,
     start_stage: int = 0,
     look_every: float = 60.0,
@@ -36,13 +37,14 @@ def main(  # noqa: PLR0913
         out: Folder for weights and log.
         model: The shape of the model, as `longtake models` lists it.
         minutes: Budget; curriculum and learning rate follow it.
-        curriculum: standard, or toy: small pictures and short takes, to see that all works.
+        curriculum: standard; short, for a few minutes on a GPU; toy: small pictures, to see that all works.
         frames_per_step: Frames of 160x128 pixels on each device; other sizes get as many pixels. By default 1024 on
             a GPU and 8 on the CPU.
         rate: Learning rate after the warm-up.
         warmup: Steps until the full learning rate.
         seed: Seed of everything random.
         precision: Of the forward pass on a GPU; a CPU always takes float32.
+        compiled: Compile the blocks, on a GPU: minutes at the start, faster steps afterwards.
         resume: Weights of an earlier training to go on from; the optimiser warms up again.
         start_stage: Stage of the curriculum to begin with, from 0.
         look_every: Seconds between looks at the held-out takes.
@@ -78,6 +80,7 @@ def main(  # noqa: PLR0913
         warmup=warmup,
         seed=seed,
         precision=precision,
+        compiled=compiled,
         resume=resume,
         start_stage=start_stage,
         look_every=look_every,

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The hand-written kernel draws what its plain twin `trace` draws, on a GPU and in triton's interpreter.
+
+The interpreter is a choice made when triton is imported, so it gets a process of its own: this file, run as a program.
+"""
+
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+
+import pytest
+import torch
+from torch import Tensor
+
+from longtake.errors import CapabilityError
+from longtake.synthetic.config import BOXES, ELLIPSOIDS, ROOM, WorldConfig
+from longtake.synthetic.paths import build_intrinsics, build_paths
+from longtake.synthetic.raycast import nearest, pixel_rays
+from longtake.synthetic.rooms import build_scenes, clear_path
+from longtake.synthetic.scenes import Scenes
+from longtake.synthetic.textures import load_textures
+from longtake.synthetic.uniforms import Uniforms, draw_uniforms
+from longtake.synthetic.world import make_batch, render, trace
+
+
+def world(device: str, takes: int, frames: int, height: int, width: int, seed: int) -> tuple[Scenes, Tensor, Tensor]:
+    """Random rooms, their cameras (B, T, 4, 4) and lenses (B, 3, 3), as `batch_from_uniforms` makes them."""
+    config = WorldConfig()
+    u = Uniforms(draw_uniforms(takes, frames, "cpu", torch.Generator().manual_seed(seed)).to(device))
+    scenes = build_scenes(u, config, load_textures(device))
+    poses = build_paths(u, config, scenes.half, frames)
+    lens = build_intrinsics(u, config, height, width)
+    near = config.clearance * u.uniform(low=0.9, high=1.6)
+    return clear_path(scenes, poses[:, :, :3, 3], near), poses, lens
+
+
+def compare(device: str, takes: int, frames: int, height: int, width: int, shadows: bool, seed: int) -> None:
+    """Draw random worlds twice and ask for the same depth and light, save for single pixels at silhouettes."""
+    from longtake.synthetic.trace_triton import trace_triton
+
+    textures = load_textures(device)
+    scenes, poses, lens = world(device, takes, frames, height, width, seed)
+    rays = pixel_rays(scenes, poses, lens, height, width)
+    focal = lens[:, 0, 0].repeat_interleave(frames)
+    light, depth = trace(scenes, rays, poses.flatten(0, 1), focal, textures.texels, shadows)
+    ours, z = trace_triton(scenes, poses, lens, height, width, textures.texels, shadows)
+    assert ours.shape == light.shape and z.shape == depth.shape and ours.dtype == z.dtype == torch.float32
+    assert ours.isfinite().all() and z.isfinite().all()
+    depth_off, light_off = (z - depth).abs() > 1e-4 * depth, ((ours - light).abs() > 1e-3).any(1)
+    assert depth_off.float().mean() < 0.005 and light_off.float().mean() < 0.005
+    index = nearest(rays)
+    for low, high in ((0, BOXES), (BOXES, BOXES + ELLIPSOIDS), (BOXES + ELLIPSOIDS, ROOM), (ROOM, ROOM + 1)):
+        kind = (index >= low) & (index < high)
+        assert kind.sum() > 20, "boxes, ellipsoids, cylinders and the room are all in sight"
+        assert (depth_off | light_off)[kind].float().mean() < 0.02
+
+
+@pytest.mark.skipif(find_spec("triton") is None, reason="needs triton, which PyTorch for the CPU lacks")
+@pytest.mark.parametrize("shadows", ["", "shadows"])
+def test_the_interpreted_kernel_draws_what_its_twin_draws(shadows: str) -> None:
+    """Odd sizes: the last block of a frame is not full, and rooms differ from frames."""
+    run = subprocess.run(
+        [sys.executable, __file__, shadows],
+        env=os.environ | {"TRITON_INTERPRET": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("shadows", [False, True])
+def test_the_kernel_draws_what_its_twin_draws(shadows: bool) -> None:
+    with torch.no_grad():
+        compare("cuda", 16, 2, 96, 128, shadows, seed=1)
+        compare("cuda", 7, 3, 51, 67, shadows, seed=2)
+
+
+@pytest.mark.gpu
+def test_a_graph_holds_the_kernel() -> None:
+    """A replay draws what the cameras see that stand in its memory by then."""
+    textures = load_textures("cuda")
+    scenes, poses, lens = world("cuda", 4, 2, 48, 64, seed=3)
+    with torch.no_grad():
+        render(scenes, poses, lens, 48, 64, textures, compile=True)
+        torch.cuda.synchronize()
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            light, depth = render(scenes, poses, lens, 48, 64, textures, compile=True)
+        poses[..., :3, 3] += 0.1
+        graph.replay()
+        light_now, depth_now = render(scenes, poses, lens, 48, 64, textures, compile=True)
+        assert torch.equal(depth, depth_now) and torch.equal(light, light_now)
+
+
+def test_compiled_drawing_off_a_gpu_is_a_named_error() -> None:
+    with pytest.raises(CapabilityError, match="CUDA device, not on cpu"):
+        make_batch(WorldConfig(), 1, 1, 8, 8, "cpu", compile=True)
+
+
+if __name__ == "__main__":
+    compare("cpu", 2, 2, 17, 19, "shadows" in sys.argv, seed=42)
