@@ -105,6 +105,7 @@ def reconstruct(
     max_frames: int | None = None,
     device: str = "auto",
     seed: int = 0,
+    report: bool = True,
     on_frame: Callable[[Progress], None] | None = None,
 ) -> Scene:
     """Reconstruct a take frame by frame, in constant memory, and return the scene.
@@ -116,6 +117,7 @@ def reconstruct(
     reset_every: start the memory over every so many frames, chaining the poses.
     size: the longer side of the image that the model sees, in pixels; by default what the model was trained for.
     stride, fps, start, end, max_frames: which frames of the source are used; times in seconds.
+    report: draw report.html and report.png at the end, which takes a second or two.
     on_frame: called after each frame.
 
     Raises InputError (also where no frame comes), CheckpointError, CapabilityError, OutputError; and Interrupted, a
@@ -138,16 +140,16 @@ def reconstruct(
         options=options | {"max_frames": max_frames},
     )
     folder = Path(tempfile.mkdtemp(prefix="longtake-")) if out is None else Path(out)
-    recorder = Recorder(folder, run)
+    recorder = Recorder(folder, run, report=report)
     try:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)  # nothing here draws numbers today; a rule may
             _record(take, stream, recorder, on_frame)
     except BaseException as error:
-        if recorder.status == "not started" and out is None:
-            shutil.rmtree(folder, ignore_errors=True)
         if isinstance(error, KeyboardInterrupt) and recorder.status != "not started":
             raise Interrupted(_scene(recorder, stream, temporary=out is None)) from error
+        if out is None and not isinstance(error, OutputError):  # nobody knows the folder; an OutputError names it
+            shutil.rmtree(folder, ignore_errors=True)
         raise
     return _scene(recorder, stream, temporary=out is None)
 

@@ -110,7 +110,9 @@ def test_the_expected_count_is_the_count(
         assert expected == len(times)
     else:
         assert abs(expected - len(times)) <= 1 + 0.15 * len(times)  # only a plan: stride and fps may interfere
-        assert all(b - a >= 0.85 / fps - 1e-9 for a, b in zip(times, times[1:], strict=False)) or len(times) < 2
+        # The k-th shown frame is not before its slot (a tenth early is allowed), so the rate holds over any stretch.
+        # Neighbours may be closer: frames cannot be shown between the source's own times.
+        assert all(time - times[0] >= (k - 0.1) / fps - 1e-9 for k, time in enumerate(times))
 
 
 def test_arrays_of_all_kinds() -> None:

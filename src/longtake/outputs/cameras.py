@@ -13,6 +13,8 @@ import numpy as np
 
 from longtake.errors import InputError
 from longtake.frame import Prediction
+from longtake.outputs.manifest import writable
+from longtake.outputs.replace import replacing
 
 CONVENTIONS = {
     "camera_axes": "OpenCV: x right, y down, z forward",
@@ -38,9 +40,9 @@ def camera_record(prediction: Prediction, *, depth: str | None, cloud: tuple[int
     height, width = prediction.depth.shape
     original = prediction.pixel_map.original_size if prediction.pixel_map else (width, height)
     return {
-        "index": prediction.index,
+        "index": int(prediction.index),
         "time": round(float(prediction.time), 6),
-        "name": prediction.name,
+        "name": writable(prediction.name),
         "world_from_cam": _matrix(prediction.world_from_cam.detach().double().cpu().numpy()),
         "intrinsics": _matrix(prediction.intrinsics.detach().double().cpu().numpy()),
         "size": [width, height],
@@ -71,14 +73,12 @@ def assemble_cameras(part: Path, path: Path, *, is_metric: bool) -> None:
         "unit": "metre" if is_metric else "scene unit",
         "is_metric": is_metric,
     }
-    draft = path.with_name(path.name + ".part")
-    with open(draft, "w", encoding="utf-8") as file:
+    with replacing(path) as draft, open(draft, "w", encoding="utf-8") as file:
         file.write(json.dumps(head, indent=1)[:-2] + ',\n "frames": [')
         for position, record in enumerate(read_lines(part)):
             record.pop("depth_file", None)  # kept for the manifest
             file.write(("," if position else "") + "\n  " + json.dumps(record, ensure_ascii=False))
         file.write("\n ]\n}\n")
-    os.replace(draft, path)
 
 
 def read_cameras(path: str | os.PathLike[str]) -> dict[str, Any]:

@@ -42,8 +42,8 @@ def read_depth(path: str | os.PathLike[str], *, scale: float = DEPTH_SCALE) -> n
         raise InputError(f"{Path(path).name}: cannot be read as a depth map ({error})") from error
 
 
-def depth_note(*, is_metric: bool, frames: int, size: tuple[int, int] | None, too_far: int) -> dict[str, Any]:
-    """Return what depth.json says: how to turn the PNG values back into depth."""
+def depth_note(*, is_metric: bool, frames: int, sizes: set[tuple[int, int]], too_far: int) -> dict[str, Any]:
+    """Return what depth.json says: how to turn the PNG values back into depth. sizes: (width, height) of the maps."""
     note: dict[str, Any] = {
         "files": "depth/NNNNNN.png, one a frame, numbered in the order of cameras.json",
         "format": "uint16 PNG",
@@ -53,7 +53,7 @@ def depth_note(*, is_metric: bool, frames: int, size: tuple[int, int] | None, to
         "value_unit": "millimetre" if is_metric else "scene unit / 1000",
         "invalid": 0,
         "frames": frames,
-        "size": list(size) if size else None,
+        "sizes": sorted(map(list, sizes)),
         "pixels_too_far": too_far,
     }
     if too_far:

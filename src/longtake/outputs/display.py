@@ -135,7 +135,8 @@ def surface(points: np.ndarray, seen_from: np.ndarray) -> tuple[np.ndarray, np.n
     """Return (n, 3) unit normals and (n,) spacing, both float32, from the points that share a cubic cell.
 
     The normal is the direction of least spread, turned towards the cameras; where a cell has too few points or no flat
-    spread, it is the direction to the cameras. Spacing is what n points on a square as wide as the cell would have, and less where they are few.
+    spread, it is the direction to the cameras. Spacing is what n points on a square as wide as the cell would
+    have, and less where they are few.
     """
     if not len(points):
         return np.zeros((0, 3), np.float32), np.zeros(0, np.float32)

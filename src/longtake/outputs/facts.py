@@ -45,7 +45,7 @@ class Facts:
         rows = [
             (f"{told['frames']:,}", "frame" if told["frames"] == 1 else "frames"),
             (f"{told['fps']:.1f}", "frames a second"),
-            (f"{_ms(told['latency_p50'])} / {_ms(told['latency_p95'])} ms", "latency, median / 95 %"),
+            (_latency(told["latency_p50"], told["latency_p95"]), "latency, median / 95 %"),
             (_count(told["points"]), "points"),
             (self.length(self.path_length), "path"),
         ]
@@ -61,8 +61,12 @@ def path_length(display: Display | None) -> float:
     return float(np.linalg.norm(np.diff(display.poses[:, :3, 3], axis=0), axis=-1).sum())
 
 
-def _ms(seconds: float | None) -> str:
-    return "-" if seconds is None else f"{seconds * 1000:.3g}" if seconds < 1 else f"{seconds * 1000:,.0f}"
+def _latency(median: float | None, high: float | None) -> str:
+    if median is None or high is None:
+        return "-"
+    factor, unit = (1000, "ms") if high < 1 else (1, "s")
+    shown = (f"{value * factor:.2g}" if value * factor < 10 else f"{value * factor:,.0f}" for value in (median, high))
+    return f"{' / '.join(shown)} {unit}"
 
 
 def _count(number: int) -> str:

@@ -54,7 +54,7 @@ def smooth_path(display: Display, eye: Eye) -> tuple[np.ndarray, np.ndarray]:
 def draw_path(
     display: Display, eye: Eye, *, width: float = 3.0, cameras: int = 12, casing: tuple[int, int, int, int]
 ) -> Image.Image:
-    """Return an RGBA layer with the path, coloured by time, and `cameras` frusta along it; `casing` outlines the path."""
+    """Return an RGBA layer: the path, coloured by time, and `cameras` frusta along it; `casing` outlines the path."""
     layer = Sheer(eye)
     spots, times = smooth_path(display, eye)
     shape = frustum(display, 0.045 * display.extent)
@@ -90,10 +90,15 @@ def frustum(display: Display, depth: float) -> np.ndarray:
 
 
 def draw_floor(display: Display, eye: Eye, color: tuple[int, int, int, int]) -> tuple[Image.Image, float]:
-    """Return an RGBA layer with a square grid under the scene, and the length of a square's side."""
+    """Return an RGBA layer with a square grid under the scene, and the length of a square's side.
+
+    From the side the grid ends with the scene; from above it fills the picture.
+    """
     side = round_length(float((display.high - display.low)[:2].max()) / 5)
     layer = Sheer(eye)
-    low, high = (np.floor(display.low[:2] / side) * side, np.ceil(display.high[:2] / side) * side)
+    half = np.array(eye.size) / 2 / eye.scale
+    low, high = (eye.position[:2] - half, eye.position[:2] + half) if eye.parallel else (display.low, display.high)
+    low, high = np.floor(low[:2] / side) * side, np.ceil(high[:2] / side) * side
     z = display.low[2] if not eye.parallel else 0.0
     for axis in (0, 1):
         for place in np.arange(low[axis], high[axis] + side / 2, side):

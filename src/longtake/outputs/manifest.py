@@ -19,8 +19,11 @@ from urllib.parse import urlsplit, urlunsplit
 import numpy as np
 import torch
 
+from longtake.outputs.replace import replacing
+
 FORMAT = "longtake-manifest/1"
 _CHUNK = 1 << 20
+_PLACE = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://[^\s'\"]+|(?<![\w.~/])~?/[^\s'\",;:()]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +57,11 @@ def versions() -> dict[str, str]:
     }
 
 
+def writable(text: str) -> str:
+    """Return a text that UTF-8 can hold: file names may have bytes that are none, which Python keeps as surrogates."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
 def portable(value: Any) -> Any:
     """Return a value fit for JSON that tells nothing of this machine's folders and no passwords.
 
@@ -79,7 +87,13 @@ def portable(value: Any) -> Any:
             return _portable_text(str(value))
 
 
+def portable_prose(text: str) -> str:
+    """Return a sentence in which every absolute path and address is reduced as `portable` reduces it."""
+    return _PLACE.sub(lambda found: _portable_text(found[0]), writable(text))
+
+
 def _portable_text(text: str) -> str:
+    text = writable(text)
     option, equals, rest = text.partition("=")
     if equals and option.startswith("-"):
         return f"{option}={_portable_text(rest)}"
@@ -108,7 +122,7 @@ def source_note(source: str) -> dict[str, Any]:
     path = Path(source)
     try:
         if source and path.is_file():
-            note |= {"name": path.name, "bytes": path.stat().st_size, "sha256": sha256_of(path)}
+            note |= {"name": writable(path.name), "bytes": path.stat().st_size, "sha256": sha256_of(path)}
     except OSError:  # the source may be gone by the time the take ends, or its name too long for a path
         note["sha256"] = None
     return note
@@ -136,14 +150,12 @@ def write_manifest(path: Path, note: Mapping[str, Any], files: Iterable[tuple[st
 
     Raises OSError; an earlier manifest then stays as it was.
     """
-    draft = path.with_name(path.name + ".part")
-    with open(draft, "w", encoding="utf-8") as file:
+    with replacing(path) as draft, open(draft, "w", encoding="utf-8") as file:
         file.write(json.dumps(dict(note), indent=1, ensure_ascii=False)[:-2] + ',\n "files": {')
         for position, (name, digest, size) in enumerate(files):
             entry = json.dumps({"sha256": digest, "bytes": size})
             file.write(("," if position else "") + f"\n  {json.dumps(name, ensure_ascii=False)}: {entry}")
         file.write("\n }\n}\n")
-    os.replace(draft, path)
 
 
 def read_manifest(path: Path) -> dict[str, Any] | None:

@@ -70,8 +70,8 @@ def _json(value: Any) -> str:
 
 def _viewer(fallback: str) -> str:
     return f"""<div id="viewer"><img alt="The point cloud with the camera path" src="{fallback}"></div>
-<p class="hint">Drag to turn, shift-drag or two fingers to move, wheel or pinch to zoom, double-click to start over.
-Points are thinned for this page; all of them are in <code>cloud.ply</code>.</p>"""
+<p class="hint">Drag to turn, shift-drag or two fingers to move, pinch or click and wheel to zoom, double-click to start
+over. The points are thinned; all are in <code>cloud.ply</code>.</p>"""
 
 
 def _details(facts: Facts) -> str:

@@ -45,7 +45,7 @@ def eye_from_side(display: Display, azimuth: float, elevation: float, size: tupl
     half = np.tan(np.deg2rad(14))  # a long lens: 28 degrees over the picture's height
     halves = np.array([half * size[0] / size[1], half]) * 0.93
     shift = np.zeros(3)
-    for _ in range(4):  # the middle of a perspective picture is not the middle of the box: two or three rounds settle it
+    for _ in range(4):  # the middle of a perspective picture is not that of the box: two or three rounds settle it
         distance = float(np.max(np.abs(local[:, :2]) / halves - local[:, 2:]))
         seen = local[:, :2] / (local[:, 2:] + distance)
         move = (seen.max(0) + seen.min(0)) / 2 * distance

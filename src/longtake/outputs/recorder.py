@@ -20,9 +20,17 @@ from longtake.frame import Prediction
 from longtake.outputs import takefiles as names
 from longtake.outputs.cameras import assemble_cameras
 from longtake.outputs.depth import depth_note
-from longtake.outputs.manifest import Run, portable, run_note, sha256_of, source_note, write_manifest
-from longtake.outputs.pick import pick_pixels
 from longtake.outputs.facts import Facts
+from longtake.outputs.manifest import (
+    Run,
+    portable,
+    portable_prose,
+    run_note,
+    sha256_of,
+    source_note,
+    write_manifest,
+)
+from longtake.outputs.pick import pick_pixels
 from longtake.outputs.report import draw_report
 from longtake.outputs.spread import Spread
 from longtake.outputs.takefiles import TakeFiles, clear_earlier_take
@@ -68,7 +76,8 @@ class Recorder:
         self._told: dict[str, Any] = {}
         self._thumbs: Spread[Thumb] = Spread(2 * THUMBS)
         self._latencies: Spread[float] = Spread(8192)  # exact up to there, then an even sample
-        self._size: tuple[int, int] | None = None
+        self._sizes: set[tuple[int, int]] = set()  # of the depth maps: one, or a few where the pictures are mixed
+        self._digests: dict[str, tuple[str, int]] = {}
         self._is_metric = False
         self._seconds = 0.0
         self._report_seconds = 0.0
@@ -78,14 +87,15 @@ class Recorder:
         try:
             self.out.mkdir(parents=True, exist_ok=True)
             clear_earlier_take(self.out)
-            self.status, self._started = "running", datetime.now(UTC)
-            write_manifest(self.out / names.MANIFEST, self._manifest())
+            self._started = datetime.now(UTC)
+            write_manifest(self.out / names.MANIFEST, self._note() | {"status": "running"})
             self._files = TakeFiles(self.out)
         except OSError as error:
             raise OutputError(
-                f"{self.out}: results cannot be written here ({error.strerror}). "
+                f"{self.out}: results cannot be written here ({error.strerror or error}). "
                 "Give a folder that can be created and written to, on a disk with room."
             ) from error
+        self.status = "running"
         self._begin = self._mark = time.perf_counter()
         return self
 
@@ -101,9 +111,13 @@ class Recorder:
         try:
             self._files.add(prediction, pixels)
         except OSError as error:
-            raise OutputError(self._disk_text(error)) from error
+            raise OutputError(
+                f"{self.out}: frame {self.frames} could not be written ({error.strerror or error}). "
+                "Free some room or choose a folder on another disk, then run again."
+            ) from error
         height, width = prediction.depth.shape
-        self._size, self._is_metric = (width, height), bool(prediction.is_metric)
+        self._sizes.add((width, height))
+        self._is_metric = bool(prediction.is_metric)
         self._thumbs.offer(lambda: make_thumb(prediction))
         self._latencies.offer(lambda: latency)
         self._mark = time.perf_counter()
@@ -124,7 +138,7 @@ class Recorder:
         return self._files.cloud.count
 
     def summary(self) -> dict[str, Any]:
-        """Return frames, seconds, fps, latency_p50, latency_p95 (seconds), points, status, outputs and what was told."""
+        """Return frames, seconds, fps, latency_p50 and _p95 (seconds), points, status, outputs and what was told."""
         latencies = np.array(self._latencies.items)
         return {
             "frames": self.frames,
@@ -141,16 +155,18 @@ class Recorder:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Finish all files. Raises OutputError only where the block itself ended well."""
+        """Finish all files. Raises OutputError where that fails, and again, with what is left, where the block did."""
         if kind is None:
             self.status = "complete"
         elif issubclass(kind, Exception):
-            self.status = f"failed: {portable(' '.join(str(error).split()))[:300] or kind.__name__}"
+            self.status = f"failed: {portable_prose(' '.join(str(error).split()))[:300] or kind.__name__}"
         else:  # Ctrl-C, SystemExit
             self.status = "interrupted"
         troubles = self._finish()
+        if isinstance(error, OutputError):  # what is complete is known only now
+            raise OutputError(f"{error} {self._left(troubles)}") from error.__cause__
         if troubles and kind is None:
-            raise OutputError(f"{self.out}: {'; '.join(troubles)}. {self._complete_text()}")
+            raise OutputError(f"{self.out}: not every file could be finished. {self._left(troubles)}")
 
     def _finish(self) -> list[str]:
         files, out, troubles = self._files, self.out, []
@@ -198,22 +214,22 @@ class Recorder:
 
     def _write_depth_note(self) -> None:
         note = depth_note(
-            is_metric=self._is_metric, frames=self.frames, size=self._size, too_far=self._files.pixels_too_far
+            is_metric=self._is_metric, frames=self.frames, sizes=self._sizes, too_far=self._files.pixels_too_far
         )
         (self.out / names.DEPTH_NOTE).write_text(json.dumps(note, indent=1) + "\n", "utf-8")
 
     def _write_manifest(self) -> None:
         write_manifest(self.out / names.MANIFEST, self._manifest(), self._hashes())
 
+    def _note(self) -> dict[str, Any]:
+        return run_note(self.run) | {"started": self._started.isoformat(timespec="seconds")}
+
     def _manifest(self) -> dict[str, Any]:
-        note = run_note(self.run) | {"status": self.status, "started": self._started.isoformat(timespec="seconds")}
-        if self.status == "running":
-            return note
-        figures = {key: value for key, value in self.summary().items() if key not in {"status", "outputs"}}
-        figures["report_seconds"] = round(self._report_seconds, 3)
+        figures = {key: value for key, value in self.summary().items() if key != "outputs"}
+        figures |= {"report_seconds": round(self._report_seconds, 3), "is_metric": self._is_metric}
         cloud = {"keep_percentile": self._keep, "points_per_frame": self._budget, "max_points": self._max}
         source = source_note(self.run.source)
-        return note | {"source": source, "cloud": cloud, **portable(figures), "notes": self.notes}
+        return self._note() | {"source": source, "cloud": cloud, **portable(figures), "notes": self._portable_notes()}
 
     def _written(self) -> list[str]:
         lines = [names.CAMERA_LINES] if not (self.out / names.CAMERAS).exists() else []
@@ -224,20 +240,19 @@ class Recorder:
         for name in self._written():
             path = self.out / name
             if name != names.MANIFEST and path.is_file():
-                yield name, sha256_of(path), path.stat().st_size
+                if name not in self._digests:  # the manifest is written twice, and a cloud may be long
+                    self._digests[name] = sha256_of(path), path.stat().st_size
+                yield name, *self._digests[name]
         yield from self._files.hashed_depth()
 
     def _facts(self) -> Facts:
-        return Facts(run=self.run, summary=self.summary(), is_metric=self._is_metric, notes=tuple(self.notes))
+        return Facts(run=self.run, summary=self.summary(), is_metric=self._is_metric, notes=self._portable_notes())
 
-    def _complete_text(self) -> str:
-        return f"Complete and readable: {self.frames} frames, {self.points} points ({', '.join(self.summary()['outputs'])})"
+    def _portable_notes(self) -> tuple[str, ...]:
+        return tuple(map(portable_prose, self.notes))
 
-    def _disk_text(self, error: OSError) -> str:
-        where = self.frames
-        return (
-            f"{self.out}: frame {where} could not be written ({error.strerror or error}). Complete and readable there: "
-            f"the first {where} frames in {names.CLOUD} ({self.points} points), {names.TRAJECTORY}, "
-            f"{names.CAMERA_LINES} (each line one camera) and {names.DEPTH_FOLDER}/. "
-            "Free some room or choose a folder on another disk, then run again."
-        )
+    def _left(self, troubles: list[str]) -> str:
+        """Say what is complete and what is not."""
+        outputs = ", ".join(self.summary()["outputs"])
+        text = f"Complete and readable: the first {self.frames} frames, {self.points} points ({outputs})."
+        return f"{text} Not there: {'; '.join(troubles)}." if troubles else text

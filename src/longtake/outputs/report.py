@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from longtake.outputs.display import load_display
 from longtake.outputs.facts import Facts, path_length
 from longtake.outputs.page import write_page
 from longtake.outputs.panels import draw_panels, draw_strip
+from longtake.outputs.replace import replacing
 from longtake.outputs.sheet import draw_sheet
 from longtake.outputs.takefiles import REPORT_PAGE, REPORT_PICTURE
 from longtake.outputs.thumbs import Thumb
@@ -25,9 +25,7 @@ def draw_report(out: Path, facts: Facts, thumbs: list[Thumb]) -> None:
     facts = replace(facts, path_length=path_length(display))
     panels = draw_panels(display) if display else None
     strip = draw_strip(thumbs)
-    draft = out / (REPORT_PICTURE + ".part")
-    draw_sheet(facts, panels, strip).save(draft, "PNG", optimize=False, compress_level=6)
-    os.replace(draft, out / REPORT_PICTURE)
-    draft = out / (REPORT_PAGE + ".part")
-    draft.write_text(write_page(facts, panels, strip, display), "utf-8")
-    os.replace(draft, out / REPORT_PAGE)
+    with replacing(out / REPORT_PICTURE) as draft:
+        draw_sheet(facts, panels, strip).save(draft, "PNG", optimize=False, compress_level=6)
+    with replacing(out / REPORT_PAGE) as draft:
+        draft.write_text(write_page(facts, panels, strip, display), "utf-8")

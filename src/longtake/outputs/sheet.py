@@ -12,9 +12,10 @@ from longtake.outputs.colormap import DEPTH, PATH
 from longtake.outputs.facts import Facts
 from longtake.outputs.panels import SIZE, Panels, Strip
 
-_WIDTH, _MARGIN, _GUTTER = 2000, 88, 32
+_WIDTH, _MARGIN, _GUTTER = 2000, 88, 48
 _HALF = (_WIDTH - 2 * _MARGIN - _GUTTER) // 2
 _CARD = (_HALF, round(_HALF * SIZE[1] / SIZE[0]))
+_GAP, _BETWEEN, _WORDS = 8, 36, 30  # of the frames: to the depth, to the next column, to the end of the words
 PAPER, CARD, INK, MUTED, LINE = "#faf9f6", "#f2f0ea", "#1c1d22", "#7b7a80", "#dedbd2"
 _STATUS = {"complete": "#2f8f5b", "interrupted": "#c98a1b"}
 
@@ -72,7 +73,8 @@ def _ramp(sheet: Sheet, x: int, y: int, width: int, table: np.ndarray, ends: tup
     """Draw a colour ramp with words at its ends; x is its right end."""
     left, right = (_font(22).getlength(word) for word in ends)
     start = x - right - 12 - width
-    strip = Image.fromarray(np.broadcast_to(table[None], (1, 256, 3)).copy()).resize((width, 12), Image.Resampling.BILINEAR)
+    strip = Image.fromarray(np.broadcast_to(table[None], (1, 256, 3)).copy())
+    strip = strip.resize((width, 12), Image.Resampling.BILINEAR)
     sheet.image.paste(strip, (round(start), y - 14), _round_mask((width, 12), 6))
     sheet.text(start - 12 - left, y, ends[0], 22, MUTED)
     sheet.text(x, y, ends[1], 22, MUTED, "rs")
@@ -122,23 +124,35 @@ def _scale_bar(sheet: Sheet, x: int, y: int, panels: Panels, facts: Facts) -> No
         sheet.draw.line((end, y - 14, end, y), fill=MUTED, width=3)
 
 
+def _cell(count: int, columns: int) -> tuple[float, float]:
+    """Return the room (width, height) of each of `count` frames with its depth at its side, without its words."""
+    rows = -(-count // columns)
+    return (_HALF - _BETWEEN * (columns - 1)) / columns, (_CARD[1] + 3 * _GAP) / rows - 3 * _GAP - _WORDS
+
+
+def _fit(picture: Image.Image, cell: tuple[float, float]) -> tuple[int, int]:
+    """Return the size of a picture that has half a cell's width."""
+    scale = min((cell[0] - _GAP) / 2 / picture.width, cell[1] / picture.height)
+    return max(1, int(picture.width * scale)), max(1, int(picture.height * scale))
+
+
 def _draw_pairs(sheet: Sheet, x: int, y: int, strip: Strip, facts: Facts) -> None:
-    """Draw up to six frames beside their depth, in two columns."""
-    gap, words = 8, 36
-    columns = 1 if len(strip.pairs) == 1 else 2
-    rows = max(-(-len(strip.pairs) // columns), 1)
-    cell = ((_HALF - _GUTTER * (columns - 1)) // columns, (_CARD[1] + gap) // rows)
-    for i, (image, depth, thumb) in enumerate(strip.pairs):
-        left, up = x + (i % columns) * (cell[0] + _GUTTER), y + (i // columns) * cell[1]
-        room = ((cell[0] - gap) / 2, cell[1] - words - gap)
-        scale = min(room[0] / image.width, room[1] / image.height)
-        size = (max(1, int(image.width * scale)), max(1, int(image.height * scale)))
-        for j, picture in enumerate((image, depth)):
-            small = picture.resize(size, Image.Resampling.LANCZOS)
-            sheet.image.paste(small, (left + j * (size[0] + gap), up), _round_mask(size, 8))
-        sheet.text(left, up + size[1] + 24, f"frame {thumb.index} · {thumb.time:.1f} s", 20, MUTED)
+    """Draw up to six frames beside their depth, in as many columns as show them largest."""
+    sheet.text(x, y + _CARD[1] + 40, "Frames beside their depth", 24, MUTED)
     if not strip.pairs:
         sheet.card(x, y, None, _CARD, "")
-    sheet.text(x, y + _CARD[1] + 40, "Frames beside their depth", 24, MUTED)
-    if strip.pairs:
-        _ramp(sheet, x + _HALF, y + _CARD[1] + 40, 200, DEPTH, (facts.length(strip.nearest), facts.length(strip.farthest)))
+        return
+    pictures, count = [image for image, _, _ in strip.pairs], len(strip.pairs)
+    columns = max((2, 1, 3), key=lambda n: min(_fit(picture, _cell(count, n)) for picture in pictures))
+    cell = _cell(count, columns)
+    sizes = [_fit(picture, cell) for picture in pictures]
+    spare = _CARD[1] - _WORDS - 2 * _GAP - max(height for _, height in sizes)  # the last words end about with the cards
+    pitch = spare / max(-(-count // columns) - 1, 1)
+    for i, ((image, depth, thumb), size) in enumerate(zip(strip.pairs, sizes, strict=True)):
+        left, up = round(x + (i % columns) * (cell[0] + _BETWEEN)), round(y + (i // columns) * pitch)
+        for j, picture in enumerate((image, depth)):
+            small = picture.resize(size, Image.Resampling.LANCZOS)
+            sheet.image.paste(small, (left + j * (size[0] + _GAP), up), _round_mask(size, 8))
+        sheet.text(left, up + size[1] + _WORDS - 4, f"frame {thumb.index} · {thumb.time:.1f} s", 20, MUTED)
+    ends = (facts.length(strip.nearest), facts.length(strip.farthest))
+    _ramp(sheet, x + _HALF, y + _CARD[1] + 40, 200, DEPTH, ends)

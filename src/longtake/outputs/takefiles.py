@@ -23,8 +23,10 @@ from longtake.outputs.trajectory import TUM_HEADER, tum_line
 
 CLOUD, TRAJECTORY, CAMERAS = "cloud.ply", "trajectory.txt", "cameras.json"
 CAMERA_LINES = "cameras.jsonl.part"
+ROOM = "room.part"  # set aside for what is written at the end, so that a full disk cannot keep it from being written
 DEPTH_FOLDER, DEPTH_NOTE = "depth", "depth/depth.json"
 REPORT_PAGE, REPORT_PICTURE, MANIFEST = "report.html", "report.png", "manifest.json"
+_ROOM_AT_ALL, _ROOM_PER_FRAME = 32_768, 300  # bytes: manifests, notes; a frame's line in cameras.json comes on top
 _DEPTH_NAME = re.compile(r"depth/\d{6,}\.png")
 
 
@@ -41,6 +43,7 @@ def clear_earlier_take(out: Path) -> None:
     for name in listed:
         if _DEPTH_NAME.fullmatch(name) or name in {CAMERAS, DEPTH_NOTE, REPORT_PAGE, REPORT_PICTURE}:
             (out / name).unlink(missing_ok=True)
+    (out / ROOM).unlink(missing_ok=True)
 
 
 class TakeFiles:
@@ -57,6 +60,8 @@ class TakeFiles:
             self.cloud = stack.enter_context(PlyWriter(out / CLOUD))
             self._trajectory = stack.enter_context(AppendFile(out / TRAJECTORY))
             self._lines = stack.enter_context(AppendFile(out / CAMERA_LINES))
+            self._room = stack.enter_context(AppendFile(out / ROOM))
+            self._room.append(bytes(_ROOM_AT_ALL))
             self._trajectory.append(TUM_HEADER.encode())
             self._open = stack.pop_all()
 
@@ -89,7 +94,9 @@ class TakeFiles:
             self.frames_without_pose += 1
         record = camera_record(prediction, depth=depth_name, cloud=(first, len(chosen)))
         record["depth_file"] = [hashlib.sha256(data).hexdigest(), len(data)]
-        self._lines.append((json.dumps(record, ensure_ascii=False) + "\n").encode())
+        line = (json.dumps(record, ensure_ascii=False) + "\n").encode()
+        self._lines.append(line)
+        self._room.append(bytes(len(line) + _ROOM_PER_FRAME))
         return too_far
 
     def _take_back(self, points: int, trajectory: int, lines: int, depth_name: str) -> None:
@@ -110,6 +117,7 @@ class TakeFiles:
             yield str(record["depth"]), str(digest), int(size)
 
     def close(self) -> None:
-        """Close the files. Calling it twice is fine."""
+        """Close the files and free the room that was set aside. Calling it twice is fine."""
         self._open.close()
-
+        with contextlib.suppress(OSError):
+            (self.out / ROOM).unlink(missing_ok=True)

@@ -144,19 +144,40 @@
 
   // --- the eye ---
   const middle = add(take.low, take.span, 0.5);
-  const start = () => ({ target: [...middle], azimuth: -62, height: 34, distance: reach * 1.9 });
-  let orbit = start(), due = false, playing = 0;
   const half = Math.tan((14 * Math.PI) / 180);
+  const axes = (azimuth, height) => {
+    const [a, e] = [azimuth, height].map((v) => (v * Math.PI) / 180);
+    const f = [-Math.cos(a) * Math.cos(e), -Math.sin(a) * Math.cos(e), -Math.sin(e)], r = [-Math.sin(a), Math.cos(a), 0];
+    return { r, d: cross(f, r), f };
+  };
+  const places = [...centres]; // and a few thousand points: what the first view has to hold
+  const grid = new Uint16Array(raw.buffer, 0, raw.byteLength >> 1), total = raw.byteLength / 12;
+  for (let i = 0; i < total; i += Math.max(1, total >> 12)) {
+    places.push([0, 1, 2].map((k) => take.low[k] + (grid[6 * i + k] / 65535) * take.span[k]));
+  }
+  const start = (aspect) => { // as close as the whole scene allows; the middle of the picture settles in a few rounds
+    const orbit = { target: [...middle], azimuth: -62, height: 34, distance: reach * 1.9 };
+    const { r, d, f } = axes(orbit.azimuth, orbit.height), halves = [half * aspect * 0.94, half * 0.94];
+    for (let round = 0; round < 4; round++) {
+      const seen = places.map((p) => { const q = sub(p, orbit.target); return [dot(q, r), dot(q, d), dot(q, f)]; });
+      orbit.distance = seen.reduce((far, [x, y, z]) => Math.max(far, Math.abs(x) / halves[0] - z, Math.abs(y) / halves[1] - z), reach * 0.05);
+      const [x, y] = [0, 1].map((k) => {
+        const spots = seen.map((p) => p[k] / (p[2] + orbit.distance));
+        return (orbit.distance * (spots.reduce((a, b) => Math.max(a, b)) + spots.reduce((a, b) => Math.min(a, b)))) / 2;
+      });
+      if (round < 3) orbit.target = add(add(orbit.target, r, x), d, y);
+    }
+    return orbit;
+  };
+  let orbit = start(1.6), touched = false, due = false, playing = 0;
   const eyeNow = (aspect) => {
     if (control.lens.checked) {
       const m = take.poses[indexNow()];
       const grow = Math.max(take.field[0] / aspect, take.field[1]) * 1.15;
       return { at: [m[3], m[7], m[11]], r: column(m, 0), d: column(m, 1), f: column(m, 2), tx: grow * aspect, ty: grow, near: reach / 400 };
     }
-    const [a, e] = [orbit.azimuth, orbit.height].map((v) => (v * Math.PI) / 180);
-    const f = [-Math.cos(a) * Math.cos(e), -Math.sin(a) * Math.cos(e), -Math.sin(e)];
-    const r = [-Math.sin(a), Math.cos(a), 0];
-    return { at: add(orbit.target, f, -orbit.distance), r, d: cross(f, r), f, tx: half * aspect, ty: half, near: Math.max(orbit.distance - 2 * reach, reach / 200) };
+    const { r, d, f } = axes(orbit.azimuth, orbit.height);
+    return { at: add(orbit.target, f, -orbit.distance), r, d, f, tx: half * aspect, ty: half, near: Math.max(orbit.distance - 2 * reach, reach / 200) };
   };
   const indexNow = () => Math.round((control.time.value / 1000) * (centres.length - 1));
 
@@ -185,6 +206,7 @@
     due = false;
     resize();
     const w = canvas.width, h = canvas.height, pixel = w / Math.max(canvas.clientWidth, 1);
+    if (!touched) orbit = start(w / h);
     const eye = eyeNow(w / h), far = eye.near + 6 * reach + orbit.distance;
     const matrix = clip(eye.at, eye.r, eye.d, eye.f, eye.tx, eye.ty, eye.near, far);
     gl.viewport(0, 0, w, h);
@@ -198,8 +220,8 @@
     gl.uniform3fv(cloud.low, take.low);
     gl.uniform3fv(cloud.span, take.span);
     gl.uniform3fv(cloud.eye, eye.at);
-    gl.uniform1f(cloud.size, (take.radius * 1.8 * control.size.value / 100) * h / 2 / eye.ty);
-    gl.uniform1f(cloud.limit, 16 * pixel);
+    gl.uniform1f(cloud.size, (take.radius * 2.4 * control.size.value / 100) * h / 2 / eye.ty);
+    gl.uniform1f(cloud.limit, (control.lens.checked ? 30 : 16) * pixel);
     gl.uniform1f(cloud.cut, control.cut.checked && !control.lens.checked ? 1 : 0);
     gl.bindVertexArray(pointArray);
     const step = (control.time.value / 1000) * (take.shown.length - 1);
@@ -258,14 +280,21 @@
     else turn(dx, dy);
     pointers.set(e.pointerId, now);
     control.lens.checked = false;
+    touched = true;
     redraw();
   });
-  canvas.addEventListener("wheel", (e) => { e.preventDefault(); zoom(Math.exp(Math.sign(e.deltaY) * Math.min(Math.abs(e.deltaY), 60) * 0.003)); redraw(); }, { passive: false });
+  canvas.addEventListener("wheel", (e) => { // the page scrolls until the cloud was clicked
+    if (document.activeElement !== canvas) return;
+    e.preventDefault();
+    touched = true;
+    zoom(Math.exp(Math.sign(e.deltaY) * Math.min(Math.abs(e.deltaY), 60) * 0.003));
+    redraw();
+  }, { passive: false });
   canvas.addEventListener("contextmenu", (e) => e.preventDefault());
-  canvas.addEventListener("dblclick", () => { orbit = start(); control.lens.checked = false; redraw(); });
+  canvas.addEventListener("dblclick", () => { touched = control.lens.checked = false; redraw(); });
   canvas.addEventListener("keydown", (e) => {
     const act = { ArrowLeft: () => turn(-12, 0), ArrowRight: () => turn(12, 0), ArrowUp: () => turn(0, 12), ArrowDown: () => turn(0, -12), "+": () => zoom(0.9), "=": () => zoom(0.9), "-": () => zoom(1.1) }[e.key];
-    if (act) { e.preventDefault(); act(); redraw(); }
+    if (act) { e.preventDefault(); touched = true; act(); redraw(); }
   });
   for (const input of [control.time, control.lens, control.cut, control.size]) input.addEventListener("input", redraw);
   const seconds = Math.min(Math.max(centres.length / 20, 6), 25);

@@ -81,9 +81,9 @@ def list_images(folder: Path) -> list[Path]:
     """
     try:
         entries = sorted((p for p in folder.iterdir() if not p.name.startswith(".")), key=natural_key)
+        found = [p for p in entries if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file()]
     except PermissionError as error:
         raise InputError(f"{folder}: it may not be read (permission denied). Change its permissions.") from error
-    found = [p for p in entries if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file()]
     if found:
         return found
     hint = "Pass a folder with PNG, JPEG or other image files, or a video file."

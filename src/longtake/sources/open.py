@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import glob
+import os
 import re
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -19,7 +20,7 @@ from longtake.sources.video_file import VideoSource
 
 
 def open_source(
-    source: str | Path | Iterable[Any],
+    source: str | os.PathLike[str] | Iterable[Any],
     *,
     stride: int = 1,
     fps: float | None = None,
@@ -37,12 +38,13 @@ def open_source(
     Raises InputError if nothing usable is there; while iterating, if no frame comes at all.
     """
     options = {"stride": stride, "start": start, "end": end, "max_frames": max_frames}
-    if isinstance(source, (str, Path)):
-        path = Path(source).expanduser()
-        if not path.exists():
-            _refuse_address(str(source))
-            if glob.has_magic(str(source)):
-                return _pictures(_expand(str(path)), str(source), fps, options, prefetch)
+    if isinstance(source, (str, os.PathLike)):
+        path = Path(os.path.expanduser(source))
+        if not _exists(path):
+            given = os.fspath(source)
+            _refuse_address(given)
+            if glob.has_magic(given):
+                return _pictures(_expand(str(path)), given, fps, options, prefetch)
             raise InputError(_missing(path))
         if path.is_dir():
             return _pictures(list_images(path), path.resolve().name, fps, options, prefetch)
@@ -52,8 +54,8 @@ def open_source(
         if path.suffix.lower() in IMAGE_SUFFIXES or (not path.suffix and header_size(path) != (0, 0)):
             return _pictures([path], path.name, fps, options, prefetch)
         return VideoSource(path, selection=Selection(**options, fps=fps), prefetch=prefetch)
-    if isinstance(source, (list, tuple)) and source and all(isinstance(item, (str, Path)) for item in source):
-        return _pictures([Path(item).expanduser() for item in source], "images", fps, options, prefetch)
+    if isinstance(source, (list, tuple)) and source and all(isinstance(item, (str, os.PathLike)) for item in source):
+        return _pictures([Path(os.path.expanduser(item)) for item in source], "images", fps, options, prefetch)
     if isinstance(source, (bytes, bytearray)) or not isinstance(source, Iterable):
         raise InputError(
             f"A {type(source).__name__} is no source of frames; pass the path of a video or folder, or an iterable of "
@@ -64,7 +66,7 @@ def open_source(
 
 
 def video(
-    path: str | Path,
+    path: str | os.PathLike[str],
     *,
     stride: int = 1,
     fps: float | None = None,
@@ -81,7 +83,7 @@ def video(
 
 
 def images(
-    path: str | Path | list[str] | list[Path],
+    path: str | os.PathLike[str] | list[str] | list[Path],
     *,
     stride: int = 1,
     fps: float | None = None,
@@ -121,6 +123,19 @@ def _refuse_address(source: str) -> None:
             f"{source}: cameras and standard input are not read; live sources come in a later version. "
             "Record to a file and pass the file."
         )
+
+
+def _exists(path: Path) -> bool:
+    """Tell whether there is something at a path. Raises InputError where permissions hide it."""
+    try:
+        path.stat()
+    except PermissionError as error:
+        raise InputError(
+            f"{path}: it may not be read (permission denied). Change the permissions of its folder."
+        ) from error
+    except (OSError, ValueError):  # not there, a loop of links, too long or impossible a name
+        return False
+    return True
 
 
 def _expand(pattern: str) -> list[Path]:

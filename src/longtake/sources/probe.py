@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from longtake.sources.image_files import ImageSource
@@ -27,7 +27,7 @@ class SourceInfo:
     codec: str = ""  # of a video; the suffix of the first picture of a folder
 
 
-def probe(source: str | Path | Iterable[Any]) -> SourceInfo:
+def probe(source: str | os.PathLike[str] | Iterable[Any]) -> SourceInfo:
     """Describe a source. Reads headers and, of a video, its first frame; takes nothing from a generator.
 
     Raises InputError, as `open_source` does, if the source cannot be used.

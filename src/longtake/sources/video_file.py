@@ -63,7 +63,12 @@ class VideoSource(Source):
                     return
                 if picker.wants(index, time):
                     picker.took()
-                    yield Frame(upright_rgb(picture, self.info.pixel_aspect), time, index, f"{self.name}:{index}")
+                    yield Frame(
+                        upright_rgb(picture, self.info.pixel_aspect, self.info.matrix),
+                        time,
+                        index,
+                        f"{self.name}:{index}",
+                    )
                     if picker.full:
                         return
                 index += 1

@@ -15,7 +15,7 @@ from av.video.stream import VideoStream
 
 from longtake.errors import InputError
 from longtake.sources.picture import looks_like_text
-from longtake.sources.video_picture import display_matrix, turns
+from longtake.sources.video_picture import Matrix, display_matrix, turns
 
 _DEFAULT_FPS = 30.0
 
@@ -30,6 +30,7 @@ class VideoInfo:
     duration: float | None  # seconds
     rotation: int  # degrees clockwise that make the stored picture upright: 0, 90, 180 or 270
     mirrored: bool
+    matrix: Matrix  # the same as signs, see `display_matrix`; that of the first intact frame
     codec: str
     pixel_aspect: float  # width of a stored pixel over its height
     time_base: Fraction  # seconds per unit of pts
@@ -84,7 +85,8 @@ def read_header(path: Path) -> VideoInfo:
         time_base = first.time_base or stream.time_base or Fraction(1, 90000)
         aspect = float(stream.sample_aspect_ratio or 1)
         aspect = aspect if 0.25 <= aspect <= 4 else 1.0  # anything else is a writer's mistake
-        rotation, mirrored = turns(display_matrix(first))
+        matrix = display_matrix(first)
+        rotation, mirrored = turns(matrix)
         size = (round(first.width * aspect), first.height)
         end = promised_end(container, stream, path) or (container.duration / 1e6 if container.duration else None)
         return VideoInfo(
@@ -94,6 +96,7 @@ def read_header(path: Path) -> VideoInfo:
             duration=end,
             rotation=rotation,
             mirrored=mirrored,
+            matrix=matrix,
             codec=stream.codec_context.name,
             pixel_aspect=aspect,
             time_base=time_base,

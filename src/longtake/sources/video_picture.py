@@ -9,24 +9,26 @@ import av
 import numpy as np
 
 Matrix = tuple[int, int, int, int]
-_IDENTITY: Matrix = (1, 0, 0, 1)
+IDENTITY: Matrix = (1, 0, 0, 1)
 
 
-def upright_rgb(picture: av.VideoFrame, pixel_aspect: float = 1.0) -> np.ndarray:
-    """Convert to (H, W, 3) uint8 RGB, stretched to square pixels and turned as the display matrix says."""
+def upright_rgb(picture: av.VideoFrame, pixel_aspect: float = 1.0, matrix: Matrix = IDENTITY) -> np.ndarray:
+    """Convert to (H, W, 3) uint8 RGB, stretched to square pixels and turned as a display matrix says."""
     width = round(picture.width * pixel_aspect)
     rgb = picture.reformat(width=width, format="rgb24").to_ndarray()
-    return np.ascontiguousarray(turned(rgb, display_matrix(picture)))
+    return np.ascontiguousarray(turned(rgb, matrix))
 
 
 def display_matrix(picture: av.VideoFrame) -> Matrix:
     """Read the signs (a, b, c, d) of the frame's display matrix: x' = a x + c y, y' = b x + d y, y pointing down.
 
     Only quarter turns and mirrors are kept; a tilted matrix becomes the nearest of them by its larger entries.
+    Ask once a file: PyAV ties a frame whose side data was looked at into a reference cycle, so that its pixels stay in
+    memory until the garbage collector comes by, a hundred megabytes later.
     """
     data = picture.side_data.get("DISPLAYMATRIX")
     if data is None:
-        return _IDENTITY
+        return IDENTITY
     a, b, _, c, d = struct.unpack_from("=5i", bytes(data))
     if abs(b) + abs(c) > abs(a) + abs(d):
         return 0, (-1 if b < 0 else 1), (-1 if c < 0 else 1), 0

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import glob
-import os
 import sys
 from contextlib import nullcontext
 from json import dumps
@@ -71,9 +70,6 @@ def main(  # noqa: PLR0913
         json: Print one JSON object at the end, and nothing else, on stdout.
         quiet: Print errors and notes of damage only (with --json: and the object).
     """
-    # Before torch is imported: its threads wait for each other by spinning, which is a little faster on an idle machine
-    # (53 against 55 ms a frame on two cores) and thirty times slower where another program needs one of the cores.
-    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     from longtake.scene import Interrupted, reconstruct
     from longtake.verbs._live import LiveLine
 
@@ -108,7 +104,8 @@ def main(  # noqa: PLR0913
     if json:
         print(dumps(figures(scene)))
     elif not quiet:
-        print(account(scene))
+        encoding = sys.stdout.encoding or "utf-8"  # which may not have every letter of a file's name
+        print(account(scene).encode(encoding, "backslashreplace").decode(encoding))
     elif scene.notes:  # what is missing is never kept quiet
         print(*(f"longtake: note: {note}" for note in scene.notes), sep="\n", file=sys.stderr)
     return 130 if stopped else 0
