@@ -21,7 +21,7 @@ INNER = ("frame", "nn", "tokenize", "memory", "rules", "detokenize", "families",
 beartype_packages([f"longtake.{room}" for room in INNER], conf=BeartypeConf(is_pep484_tower=True))
 
 # Before torch is imported anywhere. Tiny models on many threads are slower, and sums would change with the machine.
-os.environ.setdefault("OMP_NUM_THREADS", "2")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 ROOT = Path(__file__).resolve().parents[1]
 

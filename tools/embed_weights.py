@@ -14,6 +14,7 @@ import json
 from pathlib import Path
 
 from longtake.checkpoints import pack, read_any, unpack, write_safetensors
+from longtake.registry import SMALL
 
 OUT = Path(__file__).resolve().parents[1] / "src" / "longtake" / "weights" / "longtake-small.safetensors"
 
@@ -28,6 +29,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=OUT)
     options = parser.parse_args()
     found = read_any(options.weights, family="cut3r")
+    config = {**found.config, "image_size": SMALL.image_size}  # how people's pictures are resized, not the weights
     records = [json.loads(line) for line in options.log.read_text(encoding="utf-8").splitlines()]
     last = {
         f"{record['take']} frames, {record['rule']}": {k: v for k, v in record.items() if k not in ("event", "rule")}
@@ -38,7 +40,7 @@ def main() -> None:
     write_safetensors(
         options.out,
         packed,
-        found.config,
+        config,
         "cut3r",
         weights_version=options.version,
         training={"frames": records[-1]["frames"], "seconds": records[-1]["seconds"], "held_out": last},

@@ -23,7 +23,7 @@ from longtake.tokenize.vit import PATCH
 
 SMALL = Cut3rConfig(
     head="conv",
-    image_size=240,
+    image_size=160,  # what the embedded weights have seen so far
     encoder_width=320,
     encoder_depth=5,
     encoder_heads=5,

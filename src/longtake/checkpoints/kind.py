@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tell what a file is from its first bytes, so that errors can name what came instead of weights."""
 
+import os
 from enum import Enum
 from pathlib import Path
 
@@ -25,7 +26,7 @@ def kind_of(path: Path, *, wanted: str = "weights") -> Kind:
     Raises:
         CheckpointError: no such file, a folder, or no permission to read it.
     """
-    if path.is_dir():
+    if os.path.isdir(path):  # False, not an error, where a folder above may not be entered
         raise CheckpointError(f"{path} is a folder; a file with {wanted} was wanted. Name the file inside it.")
     try:
         with path.open("rb") as file:

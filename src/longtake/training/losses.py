@@ -64,7 +64,8 @@ def compute_loss(
         for s in (1, 2, 4)
     )
     nearness = targets.world.norm(dim=-1).clamp_min(0.1).reciprocal()
-    world_error = (timed(heads.points_world) - targets.world).norm(dim=-1) * nearness
+    # The logarithm keeps one wild point, which the exponential head makes easily, from outweighing all others.
+    world_error = ((timed(heads.points_world) - targets.world).norm(dim=-1) * nearness).log1p()
     world = _confident(world_error, timed(heads.confidence_world), weights.alpha)
     poses = world_from_cam(timed(heads.pose))
     translation, rotation = _pose_errors(poses[1:], targets.first_from_cam[1:])

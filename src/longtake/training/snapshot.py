@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -21,7 +22,8 @@ def save_learner(learner: Learner, path: Path) -> None:
 def load_learner(learner: Learner, path: Path) -> None:
     """Read what save_learner wrote. Raises CheckpointError if it was another configuration."""
     tensors, about = read_safetensors(path, family="cut3r", wanted="weights of an earlier run")
-    if Cut3rConfig.from_dict(about["config"]) != learner.model.config:
+    own = learner.model.config
+    if replace(Cut3rConfig.from_dict(about["config"]), image_size=own.image_size) != own:  # any size may go on
         raise CheckpointError(
             f"{path}: holds another configuration; train with the same one, or start without --resume"
         )
