@@ -27,19 +27,22 @@ def targets(batch: Batch) -> Targets:
     return make_targets(batch.depth, batch.world_from_cam, batch.intrinsics)
 
 
-def perfect(targets: Targets) -> tuple[Heads, Tensor, Tensor]:
+def perfect(targets: Targets) -> tuple[list[Heads], Tensor, list[Tensor]]:
     """Heads, log focal and flow that say exactly what was wanted, with the surest confidence."""
-    depth = targets.log_depth.exp().flatten(0, 1)
-    pose = targets.first_from_cam.flatten(0, 1)
-    sure = torch.full_like(depth, 50.0)
-    heads = Heads(
-        points_self=torch.stack((depth, depth, depth), -1),
-        confidence_self=sure,
-        points_world=targets.world.flatten(0, 1),
-        confidence_world=sure,
-        pose=torch.cat((pose[:, :3, 3], quat_wxyz_from_matrix(pose[:, :3, :3])), -1),
-    )
-    return heads, targets.log_focal.repeat(FRAMES), targets.flow.flatten(0, 1)
+    heads = []
+    for t in range(FRAMES):
+        depth, pose = targets.log_depth[t].exp(), targets.first_from_cam[t]
+        sure = torch.full_like(depth, 50.0)
+        heads.append(
+            Heads(
+                points_self=torch.stack((depth, depth, depth), -1),
+                confidence_self=sure,
+                points_world=targets.world[t],
+                confidence_world=sure,
+                pose=torch.cat((pose[:, :3, 3], quat_wxyz_from_matrix(pose[:, :3, :3])), -1),
+            )
+        )
+    return heads, targets.log_focal.repeat(FRAMES, 1), list(targets.flow)
 
 
 def test_perfect_answers_cost_nothing(targets: Targets) -> None:
@@ -58,7 +61,8 @@ def test_each_answer_matters(targets: Targets, field: str) -> None:
 
     heads, focal, flow = perfect(targets)
     best, _ = compute_loss(heads, focal, flow, targets, LossWeights())
-    worse, _ = compute_loss(replace(heads, **{field: getattr(heads, field) * 1.3}), focal, flow, targets, LossWeights())
+    wrong = [replace(head, **{field: getattr(head, field) * 1.3}) for head in heads]
+    worse, _ = compute_loss(wrong, focal, flow, targets, LossWeights())
     if field == "pose":  # a longer quaternion is the same rotation, but the path is 1.3 times as long
         assert worse > best + 1e-3
     else:

@@ -4,6 +4,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -37,9 +40,8 @@ def test_the_walk_is_the_stream_s_own_loop(gated: bool) -> None:
             tokens: Tokens = learner.model.tokenize(Views(image=images[:, t] * 2 - 1))
             exchange, state = absorb(learner.model, state, tokens, rule, Flags.plain(2))
             heads = learner.model.detokenize(exchange)
-            rows = slice(2 * t, 2 * t + 2)
-            assert torch.allclose(walk.heads.points_self[rows], heads.points_self, atol=1e-4)
-            assert torch.allclose(walk.heads.pose[rows], heads.pose, atol=1e-4)
+            assert torch.allclose(walk.heads[t].points_self, heads.points_self, atol=1e-4)
+            assert torch.allclose(walk.heads[t].pose, heads.pose, atol=1e-4)
 
 
 def test_one_buffer_holds_all_weights_and_gradients() -> None:
@@ -50,7 +52,7 @@ def test_one_buffer_holds_all_weights_and_gradients() -> None:
     for name, p in learner.named_parameters():
         assert torch.equal(p, before[name])
         assert p.untyped_storage().data_ptr() == flat.values.untyped_storage().data_ptr()
-    learner.walk(torch.rand(1, 2, 3, 32, 32), torch.tensor([False])).heads.points_self.sum().backward()
+    learner.walk(torch.rand(1, 2, 3, 32, 32), torch.tensor([False])).heads[1].points_self.sum().backward()
     assert flat.gradients.abs().sum() > 0
     flat.optimiser(1e-2, 0.0).step()
     assert any(not torch.equal(p, before[name]) for name, p in learner.named_parameters())
@@ -181,6 +183,47 @@ def test_training_learns_and_leaves_its_files(tmp_path: Path) -> None:
     assert step.parts["flow"] < 0.5 * step.parts["flow_zero"]
     assert step.parts["rotation"] < 0.7 * step.parts["rotation_identity"]
     assert step.parts["depth"] < 0.25
+
+
+COMPARE = """
+import sys, torch
+from torch._dynamo.utils import counters
+from tiny import tiny_learner
+from longtake.synthetic.config import WorldConfig
+from longtake.training.flat import FlatParameters
+from longtake.training.losses import LossWeights
+from longtake.training.step import Shape, Step
+
+plain, compiled = tiny_learner(), tiny_learner()
+flats = {plain: FlatParameters([plain]), compiled: FlatParameters([compiled])}
+compiled.compile_parts()
+for frames in (2, 3, 5):
+    made = []
+    for learner, flat in flats.items():
+        shape = Shape(2, frames, 32, 48)
+        fast = learner is compiled
+        step = Step(learner, shape, WorldConfig(), LossWeights(), flat.gradients, 0.5, precision=None, compiled=fast)
+        torch.manual_seed(frames)
+        step.run()
+        made.append((float(step.parts["loss"]), flat.gradients.clone()))
+    (loss, gradients), (fast_loss, fast_gradients) = made
+    off = float((gradients - fast_gradients).norm() / gradients.norm())
+    print(counters["stats"]["unique_graphs"], abs(loss - fast_loss) / loss, off)
+"""
+
+
+@pytest.mark.slow
+def test_compiled_parts_agree_and_serve_takes_of_any_length() -> None:
+    """In a process of its own: the type checks of the tests would be compiled too."""
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    result = subprocess.run(
+        [sys.executable, "-c", COMPARE], capture_output=True, text=True, check=True, env=environment
+    )
+    rows = [[float(word) for word in line.split()] for line in result.stdout.splitlines()]
+    assert len({graphs for graphs, _, _ in rows}) == 1, "a longer take must not compile anything again"
+    assert rows[0][0] > 0
+    assert max(loss for _, loss, _ in rows) < 1e-4
+    assert max(off for _, _, off in rows) < 1e-3
 
 
 def test_the_loop_runs_and_can_be_gone_on_with(tmp_path: Path) -> None:

@@ -38,15 +38,15 @@ class HeldOut:
         with torch.compiler.set_stance("force_eager"), autocast:
             walk = learner.walk(images, mask)
 
-        def per_take(x: Tensor) -> np.ndarray:
-            return x.float().unflatten(0, (self.frames, -1)).transpose(0, 1).cpu().double().numpy()
+        def per_take(x: list[Tensor]) -> np.ndarray:
+            return torch.stack(x, 1).float().cpu().double().numpy()
 
-        depth = per_take(walk.heads.points_self[..., ::4, ::4, 2])
-        poses = per_take(world_from_cam(walk.heads.pose.float()))
+        depth = per_take([heads.points_self[:, ::4, ::4, 2] for heads in walk.heads])
+        poses = per_take([world_from_cam(heads.pose.float()) for heads in walk.heads])
         true_depth = self.batch.depth[..., ::4, ::4].cpu().double().numpy()
         true_poses = (inverse(self.batch.world_from_cam[:, :1]) @ self.batch.world_from_cam).cpu().double().numpy()
         true_focal = self.batch.intrinsics[:, 0, 0].cpu().double().numpy()
-        focal = walk.log_focal.float().exp().unflatten(0, (self.frames, -1)).median(0).values.cpu().double().numpy()
+        focal = walk.log_focal.float().exp().median(0).values.cpu().double().numpy()
         errors = abs(focal * max(images.shape[-2:]) / true_focal - 1) * 100
         summary = summarize(
             [

@@ -7,6 +7,7 @@ training: matching appears in a sudden transition, and flow shows it before any 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -17,6 +18,8 @@ from longtake.geometry.pose import inverse, world_from_cam
 from longtake.training.targets import FLOW_STRIDE, Targets
 
 CELLS = 16 // FLOW_STRIDE  # flow samples along a patch's side
+# depth and its error, edges, world and its error; sums over valid cells: flow error, flow of a camera at rest, count
+FrameTerms = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,50 +51,61 @@ class FlowHead(nn.Module):
 
 
 def compute_loss(
-    heads: Heads, log_focal: Tensor, flow: Tensor, targets: Targets, weights: LossWeights
+    heads: Sequence[Heads],
+    log_focal: Tensor,
+    flow: Sequence[Tensor],
+    targets: Targets,
+    weights: LossWeights,
+    frame_terms: Callable[..., FrameTerms] | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Loss and its parts. `heads`, log_focal and flow hold T * B views, time first."""
-    steps, takes = targets.log_depth.shape[:2]
+    """Loss and its parts for T frames of B takes.
 
-    def timed(x: Tensor) -> Tensor:
-        return x.float().unflatten(0, (steps, takes))
-
-    depth_error = timed(heads.points_self[..., 2]).log() - targets.log_depth
-    depth = _confident(depth_error.abs(), timed(heads.confidence_self), weights.alpha)
-    edges = sum(
-        ((depth_error[..., s:] - depth_error[..., :-s]).abs().mean())
-        + ((depth_error[..., s:, :] - depth_error[..., :-s, :]).abs().mean())
-        for s in (1, 2, 4)
-    )
-    nearness = targets.world.norm(dim=-1).clamp_min(0.1).reciprocal()
-    # The logarithm keeps one wild point, which the exponential head makes easily, from outweighing all others.
-    world_error = ((timed(heads.points_world) - targets.world).norm(dim=-1) * nearness).log1p()
-    world = _confident(world_error, timed(heads.confidence_world), weights.alpha)
-    poses = world_from_cam(timed(heads.pose))
+    heads, flow: one of B views for each frame, flow (B, H / 4, W / 4, 2). log_focal (T, B). frame_terms: a compiled
+    `compute_frame_terms`, all of whose sizes depend on B and the picture alone, so that one serves takes of any length.
+    """
+    compute = frame_terms or compute_frame_terms
+    dense = [
+        compute(
+            head.points_self[..., 2],
+            head.confidence_self,
+            head.points_world,
+            head.confidence_world,
+            now,
+            targets.log_depth[t],
+            targets.world[t],
+            targets.flow[t],
+            targets.flow_valid[t],
+            weights.alpha,
+        )
+        for t, (head, now) in enumerate(zip(heads, flow, strict=True))
+    ]
+    depth, depth_error, edges, world, world_error, flow_sum, zero_sum, seen = torch.stack(
+        [torch.stack(terms) for terms in dense]
+    ).unbind(-1)
+    count = seen.sum().clamp_min(1)
+    flow_error = flow_sum.sum() / count
+    poses = world_from_cam(torch.stack([head.pose.float() for head in heads]))
     translation, rotation = _pose_errors(poses[1:], targets.first_from_cam[1:])
     own_steps = inverse(poses[:-1]) @ poses[1:]
     true_steps = inverse(targets.first_from_cam[:-1]) @ targets.first_from_cam[1:]
     step_translation, step_rotation = _pose_errors(own_steps, true_steps)
     anchor_translation, anchor_rotation = _pose_errors(poses[:1], targets.first_from_cam[:1])
-    focal = (timed(log_focal) - targets.log_focal).abs().mean()
-    valid = targets.flow_valid
-    count = valid.sum().clamp_min(1)
-    flow_error = torch.where(valid, (timed(flow) - targets.flow).norm(dim=-1), 0.0).sum() / count
-    flow_zero = torch.where(valid, targets.flow.norm(dim=-1), 0.0).sum() / count
+    focal = (log_focal.float() - targets.log_focal).abs().mean()
     total = (
-        weights.depth * depth
-        + weights.edges * edges
-        + weights.world * world
+        weights.depth * depth.mean()
+        + weights.edges * edges.mean()
+        + weights.world * world.mean()
         + weights.translation * (translation + 0.2 * anchor_translation)
         + weights.rotation * (rotation + 0.2 * anchor_rotation)
         + weights.step * (weights.translation * step_translation + weights.rotation * step_rotation)
         + weights.focal * focal
         + weights.flow * flow_error
     )
+    at_rest = torch.eye(4, device=poses.device).expand_as(poses[1:])
     parts = {
         "loss": total,
-        "depth": depth_error.abs().mean(),
-        "edges": edges,
+        "depth": depth_error.mean(),
+        "edges": edges.mean(),
         "world": world_error.mean(),
         "translation": translation,
         "rotation": rotation,
@@ -99,12 +113,44 @@ def compute_loss(
         "step_rotation": step_rotation,
         "focal": focal,
         "flow": flow_error,
-        "flow_zero": flow_zero,
-        "rotation_identity": _pose_errors(
-            torch.eye(4, device=poses.device).expand_as(poses[1:]), targets.first_from_cam[1:]
-        )[1],
+        "flow_zero": zero_sum.sum() / count,
+        "rotation_identity": _pose_errors(at_rest, targets.first_from_cam[1:])[1],
     }
     return total, {name: part.detach() for name, part in parts.items()}
+
+
+def compute_frame_terms(
+    depth: Tensor,
+    confidence: Tensor,
+    world: Tensor,
+    world_confidence: Tensor,
+    flow: Tensor,
+    true_log_depth: Tensor,
+    true_world: Tensor,
+    true_flow: Tensor,
+    flow_valid: Tensor,
+    alpha: float,
+) -> FrameTerms:
+    """The terms of B views that look at pixels, in the order of FrameTerms. Shapes as in `Targets` without time."""
+    error = depth.float().log() - true_log_depth
+    edges = sum(
+        ((error[..., s:] - error[..., :-s]).abs().mean()) + ((error[..., s:, :] - error[..., :-s, :]).abs().mean())
+        for s in (1, 2, 4)
+    )
+    assert isinstance(edges, Tensor)
+    nearness = true_world.norm(dim=-1).clamp_min(0.1).reciprocal()
+    # The logarithm keeps one wild point, which the exponential head makes easily, from outweighing all others.
+    world_error = ((world.float() - true_world).norm(dim=-1) * nearness).log1p()
+    return (
+        _confident(error.abs(), confidence.float(), alpha),
+        error.abs().mean(),
+        edges,
+        _confident(world_error, world_confidence.float(), alpha),
+        world_error.mean(),
+        torch.where(flow_valid, (flow.float() - true_flow).norm(dim=-1), 0.0).sum(),
+        torch.where(flow_valid, true_flow.norm(dim=-1), 0.0).sum(),
+        flow_valid.sum().float(),
+    )
 
 
 def _confident(error: Tensor, confidence: Tensor, alpha: float) -> Tensor:

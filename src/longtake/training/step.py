@@ -7,20 +7,21 @@ On a GPU the step is captured once per shape as a CUDA graph, so the host never 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.fx.experimental import _config as shapes
 
 from longtake.families.cut3r import Cut3r
-from longtake.frame import Exchange, Flags, Heads, Tokens, Views
+from longtake.frame import Flags, Heads, Views
+from longtake.nn import grid_positions
 from longtake.stream import absorb
 from longtake.synthetic.config import WorldConfig
 from longtake.synthetic.world import Batch, make_batch
-from longtake.training.losses import FlowHead, LossWeights, compute_loss
+from longtake.tokenize.vit import PATCH
+from longtake.training.losses import FlowHead, FrameTerms, LossWeights, compute_frame_terms, compute_loss
 from longtake.training.mixed_rule import MixedRule
 from longtake.training.targets import Targets, make_targets
 
@@ -37,11 +38,11 @@ class Shape:
 
 @dataclass(frozen=True, slots=True)
 class Walk:
-    """What the loop returned for T frames of B takes, time first."""
+    """What the loop returned for T frames of B takes."""
 
-    heads: Heads  # T * B views
-    log_focal: Tensor  # (T * B,)
-    flow: Tensor  # (T * B, H / 4, W / 4, 2)
+    heads: tuple[Heads, ...]  # one of B views a frame
+    log_focal: Tensor  # (T, B)
+    flow: tuple[Tensor, ...]  # one a frame, (B, H / 4, W / 4, 2)
     rate: Tensor  # (T, B) mean ttt3r rate
 
 
@@ -54,49 +55,47 @@ class Learner(nn.Module):
         self.flow = FlowHead(model.config.decoder_width)
 
     def compile_parts(self) -> None:
-        """Compile the blocks that repeat, each once for all sizes. What convolutions dominate stays as it is."""
-        shapes.use_duck_shape = False  # two sizes that are equal now may differ later
+        """Compile the parts that repeat, each for the sizes it meets: takes of a step, and pixels of a frame.
+
+        Frames are walked one by one, so the length of a take is not among them. Measured: kernels for sizes that may
+        vary compile more slowly than twice as many for fixed ones, and one of them ran 20 times slower.
+        """
+        torch._dynamo.config.automatic_dynamic_shapes = False
         torch._dynamo.config.cache_size_limit = 64
-        memory = self.model.memory.pose_memory
-        for block in (*self.model.image_encoder.blocks, *self.model.memory.layers):
-            block.compile(dynamic=True)
-        memory.read = torch.compile(memory.read, dynamic=True)  # type: ignore[method-assign]
-        memory.write = torch.compile(memory.write, dynamic=True)  # type: ignore[method-assign]
+        model, memory = self.model, self.model.memory.pose_memory
+        for part in (model.image_encoder.patch, *model.image_encoder.blocks, *model.memory.layers, model.heads):
+            part.compile()
+        memory.read = torch.compile(memory.read)  # type: ignore[method-assign]
+        memory.write = torch.compile(memory.write)  # type: ignore[method-assign]
 
     def walk(self, images: Tensor, gated: Tensor) -> Walk:
         """images (B, T, 3, H, W) in [0, 1], gated (B,) bool -> what the stream would have said, differentiable."""
-        takes, frames = images.shape[:2]
-        views = images.transpose(0, 1).flatten(0, 1) * 2 - 1  # (T * B, ...), time first
-        tokens = self.model.tokenize(Views(image=views))
+        takes, frames, _, height, width = images.shape
+        grid = (height // PATCH, width // PATCH)
         rule = MixedRule(gated)
         flags = Flags.plain(takes, images.device)
-        tables = self.model.memory.tables(tokens.positions)
+        tables = self.model.memory.tables(grid_positions(*grid, images.device))
         with torch.autocast(images.device.type, enabled=False):
             # Copies: an expanded start has other strides than later states, and would be compiled for apart.
             state = self.model.begin(takes, rule).map(torch.Tensor.contiguous)
-        exchanges: list[Exchange] = []
-        features = tokens.features.unflatten(0, (frames, takes))
+        views = images.transpose(0, 1).contiguous() * 2 - 1  # time first
+        heads, focal, flow, logits = [], [], [], []
         for t in range(frames):
-            now = Tokens(features[t], tokens.positions, tokens.size, flags.active)
-            exchange, state = absorb(self.model, state, now, rule, flags, tables=tables)
-            exchanges.append(exchange)
-        final = torch.cat([exchange.layers[-1] for exchange in exchanges])
-        merged = replace(exchanges[0], layers=(tokens.features, final), tokens=tokens)
-        heads = self.model.detokenize(merged)
-        grid = (tokens.size[0] // 16, tokens.size[1] // 16)
-        logits = torch.stack([e.stats.mean_logit for e in exchanges if e.stats.mean_logit is not None])
-        return Walk(
-            heads=heads,
-            log_focal=self.model.heads.log_focal(final),  # type: ignore[operator]
-            flow=self.flow(final[:, 1:], grid),
-            rate=logits.detach().sigmoid().mean(-1),
-        )
+            tokens = self.model.tokenize(Views(image=views[t]))
+            exchange, state = absorb(self.model, state, tokens, rule, flags, tables=tables)
+            final = exchange.layers[-1]
+            heads.append(self.model.detokenize(exchange))
+            focal.append(self.model.heads.log_focal(final))  # type: ignore[operator]
+            flow.append(self.flow(final[:, 1:], grid))
+            logits.append(exchange.stats.mean_logit)
+        rate = torch.stack(logits).detach().sigmoid().mean(-1)
+        return Walk(heads=tuple(heads), log_focal=torch.stack(focal), flow=tuple(flow), rate=rate)
 
 
 @lru_cache(maxsize=1)
-def compiled_loss() -> Callable[..., tuple[Tensor, dict[str, Tensor]]]:
-    """`compute_loss` under torch.compile, once for all sizes."""
-    return torch.compile(compute_loss, dynamic=True)
+def compiled_frame_terms() -> Callable[..., FrameTerms]:
+    """`compute_frame_terms` under torch.compile."""
+    return torch.compile(compute_frame_terms)
 
 
 class Step:
@@ -116,7 +115,7 @@ class Step:
     ) -> None:
         self.learner, self.shape, self.world, self.weights = learner, shape, world, weights
         self.gradients, self.gated_share, self.precision = gradients, gated_share, precision
-        self.compare = compiled_loss() if compiled else compute_loss
+        self.frame_terms = compiled_frame_terms() if compiled else None
         self.parts: dict[str, Tensor] = {}
         self.graph: torch.cuda.CUDAGraph | None = None
 
@@ -136,7 +135,7 @@ class Step:
         self.gradients.zero_()
         with torch.autocast(device.type, self.precision, enabled=self.precision is not None):
             walk = self.learner.walk(batch.images, gated)
-        loss, parts = self.compare(walk.heads, walk.log_focal, walk.flow, targets, self.weights)
+        loss, parts = compute_loss(walk.heads, walk.log_focal, walk.flow, targets, self.weights, self.frame_terms)
         loss.backward()
         self.parts = parts | {
             "rate_first": walk.rate[1 if len(walk.rate) > 1 else 0].mean(),

@@ -39,13 +39,17 @@ def make_targets(depth: Tensor, world_from_cam: Tensor, intrinsics: Tensor) -> T
     scale = depth[:, 0].mean((-2, -1))  # (B,)
     pose = first_from_cam.clone()
     pose[..., :3, 3] = pose[..., :3, 3] / scale[:, None, None]
+
+    def timed(x: Tensor) -> Tensor:
+        return x.transpose(0, 1).contiguous()  # strides that do not tell T, so that compiled code serves any
+
     return Targets(
-        log_depth=(depth / scale[:, None, None, None]).log().transpose(0, 1),
-        world=(world / scale[:, None, None, None, None]).transpose(0, 1),
+        log_depth=timed((depth / scale[:, None, None, None]).log()),
+        world=timed(world / scale[:, None, None, None, None]),
         first_from_cam=pose.transpose(0, 1),
         log_focal=(intrinsics[:, 0, 0] / max(height, width)).log(),
-        flow=flow.transpose(0, 1),
-        flow_valid=valid.transpose(0, 1),
+        flow=timed(flow),
+        flow_valid=timed(valid),
     )
 
 

@@ -16,7 +16,7 @@ def main(  # noqa: PLR0913
     minutes: float = 20.0,
     curriculum: Literal["standard", "short", "toy"] = "standard",
     frames_per_step: int | None = None,
-    rate: float = 6e-4,
+    rate: float = 3e-4,
     warmup: int = 200,
     seed: int = 0,
     precision: Literal["bf16", "float32"] = "bf16",
