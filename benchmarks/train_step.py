@@ -23,7 +23,8 @@ from longtake.registry import SMALL
 from longtake.synthetic.config import WorldConfig
 from longtake.training.flat import FlatParameters
 from longtake.training.losses import LossWeights
-from longtake.training.step import Learner, Shape, Step
+from longtake.training.shapes import Shape
+from longtake.training.step import Learner, Step
 
 SHAPES = "512x2x128x160,128x8x128x160,64x16x128x160,16x32x192x240"
 

@@ -34,14 +34,18 @@ def command(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     return [sys.executable, "-m", "longtake", *words]
 
 
-def start(command: list[str], out: Path, before: Callable[[], None] | None = None) -> subprocess.Popen[str]:
+def start(command: list[str], out: Path, before: Callable[[], None] = lambda: None) -> subprocess.Popen[str]:
+    def prepare() -> None:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell lets its background jobs, and their children, ignore it
+        before()
+
     return subprocess.Popen(
         [*command, "--out", str(out)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
-        preexec_fn=before,  # noqa: PLW1509 (this process has no threads of its own that hold locks)
+        preexec_fn=prepare,  # noqa: PLW1509 (this process has no threads of its own that hold locks)
     )
 
 
@@ -96,7 +100,11 @@ def test_ctrl_c_twice_gives_up_the_report_only(command: list[str], tmp_path: Pat
 
 def test_ctrl_c_before_the_first_frame_leaves_nothing(command: list[str], tmp_path: Path) -> None:
     process = start(command, tmp_path / "out")
-    time.sleep(0.5)  # torch alone takes longer to import
+    maps = Path(f"/proc/{process.pid}/maps")
+    if maps.exists():  # Linux shows when torch begins to load, which is after the command line is read
+        wait_for(lambda: "libtorch" in maps.read_text(), process)
+    else:
+        time.sleep(0.5)  # torch alone takes longer to import
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=120)
     assert process.returncode == 130 and err == "longtake: stopped\n" and out == ""

@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SRC = ROOT / "src" / "longtake"
 MODULES = sorted(SRC.rglob("*.py"))
 
-TYPES = {"errors", "frame"}
+TYPES = {"errors", "files", "frame"}
 SHARED = TYPES | {"nn", "geometry"}
 STEPS = {"tokenize", "memory", "rules", "detokenize"}
 LEAVES = {"viewer", "serve", "training", "evaluation", "synthetic"}
@@ -28,6 +28,7 @@ LEAVES = {"viewer", "serve", "training", "evaluation", "synthetic"}
 # others together; the tests below hold them by what they must not import.
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
+    "files": set(),
     "frame": TYPES,
     "nn": TYPES,
     "geometry": TYPES,
@@ -138,6 +139,11 @@ def test_no_file_names_a_machine_or_a_registry() -> None:
             if match := pattern.search(line):
                 found.append(f"{_name(path)}:{number}: {match[0]}")
     assert not found
+
+
+@pytest.mark.parametrize("path", MODULES, ids=_name)
+def test_double_precision_is_left_to_the_cpu(path: Path) -> None:
+    assert ".double().cpu()" not in path.read_text(encoding="utf-8"), "Apple's MPS has no float64: .cpu().double()"
 
 
 def test_no_large_files() -> None:

@@ -49,6 +49,12 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.parametrize("option", [{"size": 64}, {"device": "cpu"}, {"weights": "a.safetensors"}])
+def test_what_a_loaded_model_would_ignore_is_refused(option: dict[str, Any], model: Model, clip: Path) -> None:
+    with pytest.raises(InputError, match=f"{next(iter(option))}.*longtake.load"):
+        reconstruct(clip, model=model, **option)
+
+
 @pytest.mark.parametrize(("rule", "reset_every"), [("ttt3r", None), ("overwrite", 3)])
 def test_it_is_the_loop_by_hand(rule: str, reset_every: int | None, model: Model, clip: Path, tmp_path: Path) -> None:
     scene = reconstruct(clip, model=model, rule=rule, reset_every=reset_every, out=tmp_path, report=False)

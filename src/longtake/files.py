@@ -5,8 +5,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+
+from safetensors.torch import save_file
+from torch import Tensor
 
 
 @contextlib.contextmanager
@@ -23,3 +26,17 @@ def replacing(path: Path) -> Iterator[Path]:
         with contextlib.suppress(OSError):
             draft.unlink(missing_ok=True)
         raise
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Write a safetensors file, all or nothing. Every tensor needs contiguous memory of its own.
+
+    Raises OSError or safetensors.SafetensorError; an earlier file of that name is then as it was.
+    """
+    with replacing(path) as draft:
+        draft.touch()
+        mode = draft.stat().st_mode  # of any new file here; safetensors would let nobody but the owner read its own
+        save_file(dict(tensors), draft, metadata=dict(metadata))
+        draft.chmod(mode)
+        with draft.open("rb+") as file:
+            os.fsync(file.fileno())

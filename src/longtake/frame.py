@@ -18,6 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+PATCH = 16  # pixels along a patch's side, in every family so far
+
 
 @dataclass(frozen=True, slots=True)
 class Frame:
@@ -194,7 +196,7 @@ class Prediction:
     world_from_cam: Tensor  # (4, 4)
     intrinsics: Tensor  # (3, 3) in pixels of the depth map, centres at integers
     points_self: Tensor  # (H, W, 3) in the camera's own frame
-    points_world: Tensor  # (H, W, 3) from the world head, independent of world_from_cam
+    points_world: Tensor  # (H, W, 3) from the world head; only resets move them by a predicted pose
     confidence_world: Tensor  # (H, W)
     image: Tensor  # (H, W, 3) uint8, what the model saw
     is_metric: bool
@@ -208,5 +210,5 @@ class Prediction:
     @property
     def intrinsics_original(self) -> np.ndarray:
         """(3, 3) camera matrix in pixels of the original frame."""
-        k = self.intrinsics.detach().double().cpu().numpy()
+        k = self.intrinsics.detach().cpu().double().numpy()
         return k if self.pixel_map is None else self.pixel_map.to_original(k)

@@ -17,9 +17,9 @@ from longtake.checkpoints.strict import load_strict
 from longtake.device import pick_device
 from longtake.errors import CapabilityError, CheckpointError
 from longtake.families.cut3r import Cut3r, Cut3rConfig
+from longtake.frame import PATCH
 from longtake.rules import Rule
 from longtake.stream import Stream, Streams
-from longtake.tokenize.vit import PATCH
 
 SMALL = Cut3rConfig(
     head="conv",

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from longtake import registry
-from longtake.errors import OutputError
+from longtake.errors import InputError, OutputError
 from longtake.meter import finish_work, peak_bytes, start_counting
 from longtake.outputs import Cloud, Recorder, Run, clear_earlier_take, read_ply, read_tum
 from longtake.rules import Rule
@@ -113,7 +113,7 @@ def reconstruct(
     Results go to the folder `out` as they come; without `out`, to a temporary folder that lives as long as the scene.
 
     source: a video file, a folder, glob or list of images, or an iterable of (H, W, 3) uint8 arrays.
-    model: a name of `longtake models` or a loaded model; `weights`, `size` and `device` are for names only.
+    model: a name of `longtake models` or a loaded model, which has its `weights`, `size` and `device` already.
     reset_every: start the memory over every so many frames, chaining the poses.
     size: the longer side of the image that the model sees, in pixels; by default what the model was trained for.
     stride, fps, start, end, max_frames: which frames of the source are used; times in seconds.
@@ -126,6 +126,11 @@ def reconstruct(
     take = open_source(source, stride=stride, fps=fps, start=start, end=end, max_frames=max_frames)
     if isinstance(model, str):
         model = registry.load(model, weights, device=device, size=size)
+    elif weights is not None or size is not None or device != "auto":
+        raise InputError(
+            f"weights={weights!r}, size={size!r}, device={device!r} with a loaded model, which has them already: give "
+            "them to longtake.load, or name the model here."
+        )
     stream = model.stream(rule=rule, reset_every=reset_every)
     options = {"reset_every": reset_every, "size": size, "stride": stride, "fps": fps, "start": start, "end": end}
     run = Run(

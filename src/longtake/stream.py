@@ -15,18 +15,29 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
-from longtake.errors import CheckpointError, InputError
+from longtake.errors import CheckpointError, InputError, OutputError
 from longtake.families.cut3r import STREAMING, Cut3r
-from longtake.frame import Exchange, Flags, Frame, Heads, PixelMap, Policy, Prediction, State, Tokens, Views
+from longtake.files import save_tensors
+from longtake.frame import (
+    PATCH,
+    Exchange,
+    Flags,
+    Frame,
+    Heads,
+    PixelMap,
+    Policy,
+    Prediction,
+    State,
+    Tokens,
+    Views,
+)
 from longtake.geometry.camera import intrinsics_from_focal
 from longtake.geometry.focal import focal_weiszfeld
 from longtake.geometry.pose import advance_chunk, transform, world_from_cam
 from longtake.rules import Rule, get_rule
 from longtake.tokenize.images import prepare, to_tensor
-from longtake.tokenize.vit import PATCH
 
 FORMAT = "longtake-state-1"
 
@@ -91,12 +102,13 @@ class Streams:
 
         update=False looks without writing. reset starts a stream over after its frame: the frame is fed once more as
         the first of the new chunk and the poses are chained through it, so the world stays the take's first camera.
+        Both together leave a new chunk that has seen nothing, as in the published program: frames after it are lost.
         """
         if len(frames) != len(self.frames):
             raise InputError(
                 f"got {len(frames)} frames for {len(self.frames)} streams; give None for those without one"
             )
-        resets = [reset] * len(frames) if isinstance(reset, bool) else list(reset)
+        resets = [bool(reset)] * len(frames) if isinstance(reset, (bool, np.bool_)) else list(reset)
         if len(resets) != len(frames):
             raise InputError(f"got {len(resets)} resets for {len(frames)} streams; give one bool for all, or one each")
         prepared = [None if frame is None else self._prepare(frame, i) for i, frame in enumerate(frames)]
@@ -153,8 +165,7 @@ class Streams:
             self.model, state, tokens, self.rule, Flags(plain.active, plain.update, plain.active & resets)
         )
         heads = self.model.detokenize(exchange)
-        world_from_cams = state.world_from_chunk @ world_from_cam(heads.pose)
-        predictions = _predictions(heads, world_from_cams, group, self.model.config.is_metric)
+        predictions = _predictions(heads, state.world_from_chunk, group, self.model.config.is_metric)
         if any(due):  # the overlap: the same views again, as the first of their new chunks
             chain = advance_chunk(state.world_from_chunk, world_from_cam(heads.pose), resets)
             overlap = Flags(resets, plain.update, torch.zeros_like(resets))
@@ -165,11 +176,19 @@ class Streams:
         return predictions
 
     def save(self, path: str | Path) -> None:
-        """Write all streams to a safetensors file; `model.resume` continues bit for bit on the same device."""
+        """Write all streams to a safetensors file; `model.resume` continues bit for bit on the same device.
+
+        Raises OutputError where it cannot be written; an earlier file of that name is then as it was.
+        """
         about = self.describe() | {"format": FORMAT, "frames": self.frames, "config": self.model.config.to_dict()}
         about["single"] = isinstance(self, Stream)
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state.tensors().items()}
-        save_file(tensors, str(path), metadata={"longtake": json.dumps(about)})
+        try:
+            save_tensors(Path(path), tensors, {"longtake": json.dumps(about)})
+        except (SafetensorError, OSError) as error:
+            raise OutputError(
+                f"{path}: the state cannot be saved here ({error}). Give a file in a folder that can be written to."
+            ) from error
 
     @staticmethod
     def resume(model: Cut3r, path: str | Path, *, rule: str | Rule | None = None, name: str = "") -> Stream | Streams:
@@ -196,10 +215,8 @@ class Streams:
             raise CheckpointError(
                 f"{path}: was saved by {about['model'] or 'another model'}; load that model and resume it"
             )
-        kind = Stream if about["single"] else Streams
-        streams = kind(
-            model, len(about["frames"]), rule=rule or about["rule"], reset_every=about["reset_every"], name=name
-        )
+        options = {"rule": rule or about["rule"], "reset_every": about["reset_every"], "name": name}
+        streams = Stream(model, **options) if about["single"] else Streams(model, len(about["frames"]), **options)
         saved, wanted = ({k: (t.shape, t.dtype) for k, t in s.items()} for s in (tensors, streams.state.tensors()))
         if saved != wanted:
             raise CheckpointError(
@@ -222,9 +239,9 @@ class Stream(Streams):
     """One take: frames in, predictions out."""
 
     def __init__(
-        self, model: Cut3r, n: int = 1, *, rule: str | Rule = "ttt3r", reset_every: int | None = None, name: str = ""
+        self, model: Cut3r, *, rule: str | Rule = "ttt3r", reset_every: int | None = None, name: str = ""
     ) -> None:
-        super().__init__(model, n, rule=rule, reset_every=reset_every, name=name)
+        super().__init__(model, 1, rule=rule, reset_every=reset_every, name=name)
 
     def step(  # type: ignore[override]
         self, frames: Frame | np.ndarray, *, update: bool = True, reset: bool = False
@@ -250,10 +267,12 @@ def _scatter(state: State, part: State, index: Tensor) -> State:
     )
 
 
-def _predictions(heads: Heads, world_from_cams: Tensor, group: list[_Prepared], is_metric: bool) -> list[Prediction]:
+def _predictions(heads: Heads, world_from_chunk: Tensor, group: list[_Prepared], is_metric: bool) -> list[Prediction]:
     height, width = heads.points_self.shape[1:3]
     intrinsics = intrinsics_from_focal(focal_weiszfeld(heads.points_self), height, width)
+    world_from_cams = world_from_chunk @ world_from_cam(heads.pose)
     points = transform(world_from_cams, heads.points_self)
+    points_world = transform(world_from_chunk, heads.points_world)  # the head speaks of the chunk's first camera
     depth = heads.points_self[..., 2].clamp_min(0)
     return [
         Prediction(
@@ -263,7 +282,7 @@ def _predictions(heads: Heads, world_from_cams: Tensor, group: list[_Prepared], 
             world_from_cam=world_from_cams[i],
             intrinsics=intrinsics[i],
             points_self=heads.points_self[i],
-            points_world=heads.points_world[i],
+            points_world=points_world[i],
             confidence_world=heads.confidence_world[i],
             image=torch.from_numpy(prepared.image),
             is_metric=is_metric,

@@ -82,6 +82,13 @@ def test_a_tensor_that_is_really_called_scale_survives() -> None:
         pack({"w": torch.randn(64, 64), "w.scale": torch.randn(64)})
 
 
+@pytest.mark.parametrize("rows", [1, 3, 65])
+def test_scales_that_are_not_one_a_row(rows: int) -> None:
+    packed = pack({"w": torch.randn(64, 64)}) | {"w.scale": torch.ones(rows)}
+    with pytest.raises(ValueError, match=rf"w of shape \[64, 64\] has scales of shape \[{rows}\]"):
+        unpack(packed)
+
+
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_weights_that_are_not_finite_are_refused(bad: float) -> None:
     weight = torch.randn(64, 64)

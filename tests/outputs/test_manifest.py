@@ -15,6 +15,7 @@ import torch
 from take_maker import RUN
 
 import longtake
+from longtake.files import replacing
 from longtake.outputs.manifest import (
     portable,
     portable_prose,
@@ -24,7 +25,6 @@ from longtake.outputs.manifest import (
     source_note,
     write_manifest,
 )
-from longtake.outputs.replace import replacing
 
 
 def test_values_that_json_takes_and_strangers_may_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

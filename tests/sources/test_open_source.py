@@ -132,6 +132,23 @@ def test_arrays_of_all_kinds() -> None:
     assert probe(np.stack([rgb, rgb])).frames == 2
 
 
+def test_the_stride_counts_frames_and_not_their_numbers() -> None:
+    thinned = [Frame(GREY[..., None].repeat(3, 2), time=i / 10, index=2 * i) for i in range(5)]
+    assert [frame.index for frame in open_source(thinned, stride=2)] == [0, 4, 8]
+
+
+def test_an_open_source_keeps_its_name_and_its_notes(tmp_path: Path) -> None:
+    for i in range(4):
+        Image.new("RGB", (3, 3)).save(tmp_path / f"{i}.png")
+    (tmp_path / "2.png").write_bytes(b"no picture")
+    inner = images(tmp_path)
+    assert open_source(inner) is inner
+    outer = open_source(inner, max_frames=3)
+    assert [frame.index for frame in outer] == [0, 1, 3]
+    assert outer.name == tmp_path.name
+    assert len(outer.notes) == 1
+
+
 def test_a_generator_is_read_one_at_a_time_and_once() -> None:
     asked = []
 

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from stream_models import PUBLISHED, SMALL, build, picture
 
-from longtake.errors import CheckpointError, InputError
+from longtake.errors import CheckpointError, InputError, OutputError
 from longtake.frame import Prediction
 from longtake.rules import TTT3R, get_rule
 from longtake.stream import Stream, Streams
@@ -150,6 +150,11 @@ def test_a_rules_buffers_are_part_of_the_state(tmp_path: Path) -> None:
     assert going.state.rule["count"].item() == 1, "started over, then the overlap was counted"
     with pytest.raises(CheckpointError, match=r"rule counting.*rule ttt3r"):
         Stream.resume(build(SMALL), tmp_path / "state.safetensors", rule=get_rule("ttt3r"))
+
+
+def test_a_place_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match=r"no_folder.*cannot be saved"):
+        Stream(build(SMALL)).save(tmp_path / "no_folder" / "state.safetensors")
 
 
 def test_looking_without_writing() -> None:

@@ -86,6 +86,31 @@ def test_points_are_the_own_points_moved_by_the_pose() -> None:
         torch.testing.assert_close(rotation @ rotation.T, torch.eye(3).double(), rtol=0, atol=1e-12)
 
 
+@models
+def test_after_a_reset_all_points_stay_in_the_world_of_the_take(config: object) -> None:
+    model = build(config).double()
+    going, fresh = Stream(model), Stream(model)
+    last = going.step(picture(0), reset=True)
+    fresh.step(picture(0))
+    for i in (1, 2):
+        ours, theirs = going.step(picture(i)), fresh.step(picture(i))
+        turn, shift = last.world_from_cam[:3, :3], last.world_from_cam[:3, 3]
+        torch.testing.assert_close(ours.world_from_cam, last.world_from_cam @ theirs.world_from_cam)
+        torch.testing.assert_close(ours.points, theirs.points @ turn.T + shift)
+        torch.testing.assert_close(ours.points_world, theirs.points_world @ turn.T + shift)
+
+
+@models
+def test_weights_in_half_precision_leave_poses_in_full(config: object) -> None:
+    stream = Stream(build(config).bfloat16(), reset_every=2)
+    for i in range(4):
+        p = stream.step(picture(i))
+        assert p.world_from_cam.dtype == stream.state.world_from_chunk.dtype == torch.float32
+        assert p.points.isfinite().all()
+        turn = p.world_from_cam[:3, :3]
+        torch.testing.assert_close(turn @ turn.T, torch.eye(3), rtol=0, atol=1e-5)
+
+
 def test_colour_only_where_there_is_a_colour_head() -> None:
     color = Stream(build(PUBLISHED)).step(picture(0)).color
     assert color is not None

@@ -22,8 +22,9 @@ from longtake.rules import get_rule
 from longtake.stream import absorb
 from longtake.training.flat import Average, FlatParameters
 from longtake.training.guard import SLOWER, Guard
-from longtake.training.loop import shape_of
+from longtake.training.precompile import later_shapes
 from longtake.training.schedule import CURRICULA, Schedule, Stage
+from longtake.training.shapes import shape_of
 from longtake.training.snapshot import load_learner, save_learner
 from longtake.training.step import Learner
 
@@ -147,6 +148,14 @@ def test_every_curriculum_fits_the_model_and_keeps_the_work_of_a_step(name: str)
     assert CURRICULA[name][-1].until == 1.0
 
 
+def test_only_what_later_stages_need_anew_is_compiled_ahead() -> None:
+    stages = (Stage(4, until=0.3, share=0.5), Stage(8, until=0.6), Stage(16, until=1.0, sizes=((128, 160), (192, 240))))
+    shapes = later_shapes(stages, 1024)
+    assert [(s.takes, s.height, s.width) for s in shapes] == [(64, 128, 160), (28, 192, 240)]
+    assert later_shapes(stages[:2], 1024) == []
+    assert later_shapes(stages[2:], 1024) == []
+
+
 def test_weights_come_back_and_can_be_loaded_as_a_model(tmp_path: Path) -> None:
     learner, path = tiny_learner(1), tmp_path / "average.safetensors"
     save_learner(learner, path)
@@ -165,7 +174,8 @@ def test_training_learns_and_leaves_its_files(tmp_path: Path) -> None:
     """A minute on one core: on four takes seen again and again, flow falls far below that of a camera at rest."""
     from longtake.synthetic.config import WorldConfig
     from longtake.training.losses import LossWeights
-    from longtake.training.step import Shape, Step
+    from longtake.training.shapes import Shape
+    from longtake.training.step import Step
 
     learner = tiny_learner()
     flat = FlatParameters([learner])
@@ -192,7 +202,8 @@ from tiny import tiny_learner
 from longtake.synthetic.config import WorldConfig
 from longtake.training.flat import FlatParameters
 from longtake.training.losses import LossWeights
-from longtake.training.step import Shape, Step
+from longtake.training.shapes import Shape
+from longtake.training.step import Step
 
 plain, compiled = tiny_learner(), tiny_learner()
 flats = {plain: FlatParameters([plain]), compiled: FlatParameters([compiled])}
@@ -226,6 +237,19 @@ def test_compiled_parts_agree_and_serve_takes_of_any_length() -> None:
     assert max(off for _, _, off in rows) < 1e-3
 
 
+def test_a_resumed_run_draws_takes_of_its_own(tmp_path: Path) -> None:
+    from longtake.training.loop import TrainConfig, Trainer
+
+    config = TrainConfig(out=tmp_path, curriculum="toy", frames_per_step=2)
+    save_learner(tiny_learner(1), tmp_path / "average.safetensors")
+    drawn = []
+    for resume in (None, tmp_path / "average.safetensors", tmp_path / "average.safetensors"):
+        trainer = Trainer(replace(config, resume=resume), TINY)
+        drawn.append(trainer.step_for(trainer.schedule.stage, 0).draw_batch()[0].images)
+    assert not torch.equal(drawn[0], drawn[1]), "the takes that the weights have seen already"
+    assert torch.equal(drawn[1], drawn[2]), "the seed still decides"
+
+
 def test_the_loop_runs_and_can_be_gone_on_with(tmp_path: Path) -> None:
     from longtake.training.loop import TrainConfig, train
 
@@ -236,6 +260,7 @@ def test_the_loop_runs_and_can_be_gone_on_with(tmp_path: Path) -> None:
     records = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert [r["event"] for r in records][0] == "start"
     assert records[-1]["event"] == "end"
+    assert [r["frames"] for r in records if r["event"] == "shape"] == [0], "frames so far, in every record"
     assert records[-1]["step"] == 2
     assert {r["rule"] for r in records if r["event"] == "held-out"} == {"overwrite", "ttt3r"}
     train(replace(config, resume=tmp_path / "average.safetensors", max_steps=1), TINY)

@@ -97,7 +97,8 @@ def read_any(
         tensors, metadata = read_safetensors(path, family=family, wanted=wanted)
         require_built(metadata["family"], str(path))
         if is_packed(tensors):
-            tensors = unpack(tensors, dtype or torch.float32)
+            with _as_checkpoint_error(f"{path}: its packed weights cannot be unpacked"):
+                tensors = unpack(tensors, dtype or torch.float32)
         if all(name.startswith(_IN_TRAINING) for name in tensors):  # the model beside what only training needs
             tensors = {n.removeprefix("model."): t for n, t in tensors.items() if n.startswith("model.")}
         return Weights(metadata["family"], metadata["config"], _cast(tensors, dtype), (), metadata)

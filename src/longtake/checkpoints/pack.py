@@ -45,7 +45,11 @@ def is_packed(tensors: Mapping[str, Tensor]) -> bool:
 
 
 def unpack(tensors: Mapping[str, Tensor], dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
-    """Turn what `pack` made back into tensors of `dtype`; floats that were not packed are cast, others left alone."""
+    """Turn what `pack` made back into tensors of `dtype`; floats that were not packed are cast, others left alone.
+
+    Raises:
+        ValueError: a packed tensor has not one scale for each row.
+    """
     unpacked: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
         scale = tensors.get(f"{name}.scale")
@@ -53,6 +57,8 @@ def unpack(tensors: Mapping[str, Tensor], dtype: torch.dtype = torch.float32) ->
         if owner is not None and owner.dtype == torch.int8:
             continue
         if tensor.dtype == torch.int8 and scale is not None:
+            if scale.shape != tensor.shape[:1]:
+                raise ValueError(f"{name} of shape {list(tensor.shape)} has scales of shape {list(scale.shape)}")
             rows = scale.float().reshape(-1, *[1] * (tensor.dim() - 1))
             unpacked[name] = (tensor.float() * rows).to(dtype)
         else:

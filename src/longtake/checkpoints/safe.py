@@ -8,20 +8,18 @@ numbers; tuples come back as lists.
 
 import json
 import math
-import os
 import struct
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import safetensors
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from longtake.checkpoints.kind import Kind, kind_of
 from longtake.errors import CheckpointError, OutputError
+from longtake.files import save_tensors
 
 FORMAT = 1
 _NUMBERS = {"inf": math.inf, "-inf": -math.inf, "nan": math.nan}
@@ -41,23 +39,13 @@ def write_safetensors(
     text = json.dumps(
         _to_json({**metadata, "format": FORMAT, "family": family, "config": config}), allow_nan=False, sort_keys=True
     )
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial.touch()
-        mode = partial.stat().st_mode  # of any new file here; safetensors would let nobody but the owner read its own
-        save_file(_own_memory(tensors), partial, metadata={"longtake": text})
-        partial.chmod(mode)
-        with partial.open("rb+") as file:
-            os.fsync(file.fileno())
-        partial.replace(path)
+        save_tensors(path, _own_memory(tensors), {"longtake": text})
     except (OSError, safetensors.SafetensorError) as error:
         raise OutputError(
             f"{path} could not be written ({error}). Nothing was left behind; free space or choose another folder."
         ) from error
-    finally:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
 
 
 def read_safetensors(

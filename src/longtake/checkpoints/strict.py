@@ -58,7 +58,10 @@ def _list(kind: str, entries: list[str]) -> str:
 def _remedy(problems: list[str]) -> str:
     missing, left_over, misshapen, packed = map(bool, problems)
     if packed:
-        return "The file is packed: unpack it first (longtake.checkpoints.unpack)."
+        return (
+            "The file is packed: unpack it first (longtake.checkpoints.unpack). "
+            "If only some tensors are named here, their .scale is missing: download the file again."
+        )
     if missing and left_over:
         return "It looks like another family or size: name the model that the file was made for."
     if misshapen:

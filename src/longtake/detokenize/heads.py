@@ -15,12 +15,10 @@ from torch import Tensor, nn
 from longtake.detokenize.conv import ConvHead
 from longtake.detokenize.dpt import DptAdapter, channels_last
 from longtake.detokenize.linear import PatchHead
-from longtake.frame import Exchange, Heads
+from longtake.frame import PATCH, Exchange, Heads
 from longtake.geometry.activations import activate_confidence, activate_points, activate_pose, activate_rgb
 from longtake.geometry.camera import pixel_grid
 from longtake.nn import ConditionedBlock, Mlp, rope_table
-
-PATCH = 16
 
 
 class WorldTokens(nn.Module):

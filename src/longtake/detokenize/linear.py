@@ -5,9 +5,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from longtake.frame import PATCH
 from longtake.nn import Mlp
-
-PATCH = 16
 
 
 class PatchHead(nn.Module):

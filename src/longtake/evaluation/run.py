@@ -15,6 +15,7 @@ from longtake.evaluation.folder import TakeFolder, size_ratio
 from longtake.evaluation.sampling import sample_depth
 from longtake.evaluation.summary import TakeFigures
 from longtake.frame import Frame, Prediction
+from longtake.meter import finish_work
 
 
 class Stepper(Protocol):
@@ -86,6 +87,8 @@ def evaluate_takes(
         frames = [take.frame(t) if t < len(take) else None for take in takes]
         begin = time.perf_counter()
         predictions = streams.step(frames)
+        for device in {p.depth.device for p in predictions if p is not None}:
+            finish_work(device)  # else a GPU's clock stops when the work is ordered, not when it is done
         share = (time.perf_counter() - begin) / sum(frame is not None for frame in frames)
         for tally, frame, prediction in zip(tallies, frames, predictions, strict=True):
             if frame is not None and prediction is not None:
@@ -115,7 +118,7 @@ class _Tally:
         self.model_size = (last.depth.shape[1], last.depth.shape[0])
         for p in (*last.revised, last):
             t = self.position[p.index]
-            self.poses[t] = p.world_from_cam.detach().double().cpu().numpy()
+            self.poses[t] = p.world_from_cam.detach().cpu().double().numpy()
             self.focal[t] = p.intrinsics_original[0, 0]
             if (sampled := self.sample(t, p)) is not None:
                 self.depths[t] = sampled
@@ -128,7 +131,7 @@ class _Tally:
         if true is None:
             return None
         ratio = size_ratio(self.original_size, (true.shape[1], true.shape[0]), self.take.path / "depth")
-        predicted, inside = sample_depth(p.depth.detach().double().cpu().numpy(), p.pixel_map, true.shape, ratio)
+        predicted, inside = sample_depth(p.depth.detach().cpu().double().numpy(), p.pixel_map, true.shape, ratio)
         return _Sampled(predicted.astype(np.float32), inside, true.astype(np.float32))
 
     def result(self, rule: str, reset_every: int | None, lengths: tuple[int, ...]) -> TakeResult:

@@ -16,11 +16,11 @@ from torch import Tensor, nn
 
 from longtake.detokenize.heads import ConvHeads, PublishedHeads
 from longtake.errors import CapabilityError, CheckpointError
-from longtake.frame import Exchange, Flags, Heads, Policy, State, Tokens, Views
+from longtake.frame import PATCH, Exchange, Flags, Heads, Policy, State, Tokens, Views
 from longtake.memory.recurrent import RecurrentMemory
 from longtake.nn.rope import grid_positions
 from longtake.rules.contract import Rule
-from longtake.tokenize.vit import PATCH, PatchEncoder
+from longtake.tokenize.vit import PatchEncoder
 
 STREAMING = Policy()
 

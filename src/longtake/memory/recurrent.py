@@ -76,11 +76,12 @@ class RecurrentMemory(nn.Module):
         """The state of n streams before their first view. It does not depend on any image."""
         tokens = self.embed_state(self.start).expand(n, -1, -1)
         device = tokens.device
+        precise = torch.promote_types(tokens.dtype, torch.float32)  # poses are multiplied over a whole take
         return State(
             tokens=tokens,
             pose_memory=self.pose_memory.start.expand(n, -1, -1),
             seen=torch.zeros(n, dtype=torch.bool, device=device),
-            world_from_chunk=torch.eye(4, dtype=tokens.dtype, device=device).expand(n, 4, 4),
+            world_from_chunk=torch.eye(4, dtype=precise, device=device).expand(n, 4, 4),
             rule=dict(rule_buffers or {}),
         )
 

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from longtake.errors import InputError
+from longtake.files import replacing
 from longtake.frame import Prediction
 from longtake.outputs.manifest import writable
-from longtake.outputs.replace import replacing
 
 CONVENTIONS = {
     "camera_axes": "OpenCV: x right, y down, z forward",
@@ -43,8 +43,8 @@ def camera_record(prediction: Prediction, *, depth: str | None, cloud: tuple[int
         "index": int(prediction.index),
         "time": round(float(prediction.time), 6),
         "name": writable(prediction.name),
-        "world_from_cam": _matrix(prediction.world_from_cam.detach().double().cpu().numpy()),
-        "intrinsics": _matrix(prediction.intrinsics.detach().double().cpu().numpy()),
+        "world_from_cam": _matrix(prediction.world_from_cam.detach().cpu().double().numpy()),
+        "intrinsics": _matrix(prediction.intrinsics.detach().cpu().double().numpy()),
         "size": [width, height],
         "intrinsics_original": _matrix(prediction.intrinsics_original),
         "original_size": list(original),

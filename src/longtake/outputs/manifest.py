@@ -19,7 +19,7 @@ from urllib.parse import urlsplit, urlunsplit
 import numpy as np
 import torch
 
-from longtake.outputs.replace import replacing
+from longtake.files import replacing
 
 FORMAT = "longtake-manifest/1"
 _CHUNK = 1 << 20

@@ -6,11 +6,11 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from longtake.files import replacing
 from longtake.outputs.display import load_display
 from longtake.outputs.facts import Facts, path_length
 from longtake.outputs.page import write_page
 from longtake.outputs.panels import draw_panels, draw_strip
-from longtake.outputs.replace import replacing
 from longtake.outputs.sheet import draw_sheet
 from longtake.outputs.takefiles import REPORT_PAGE, REPORT_PICTURE
 from longtake.outputs.thumbs import Thumb

@@ -87,7 +87,7 @@ class TakeFiles:
         chosen = prediction.points.reshape(-1, 3)[pixels].detach().float().cpu().numpy()
         colors = prediction.image.reshape(-1, 3)[pixels.to(prediction.image.device)].cpu().numpy()
         self.cloud.append(chosen, colors, prediction.confidence.reshape(-1)[pixels].detach().float().cpu().numpy())
-        pose = prediction.world_from_cam.detach().double().cpu().numpy()
+        pose = prediction.world_from_cam.detach().cpu().double().numpy()
         if np.isfinite(pose).all():
             self._trajectory.append(tum_line(prediction.time, pose).encode())
         else:  # cameras.json says null; a trajectory with NaN would break its readers

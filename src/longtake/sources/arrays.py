@@ -40,9 +40,18 @@ class ArraySource(Source):
         selection = selection or Selection()
         count = len(items) if isinstance(items, Sized) else None
         super().__init__(
-            name="arrays", kind="arrays", fps=rate, length=selection.count(count, rate), selection=selection
+            name=items.name if isinstance(items, Source) else "arrays",
+            kind="arrays",
+            fps=rate,
+            length=selection.count(count, rate),
+            selection=selection,
         )
         self._items = items
+
+    @property
+    def notes(self) -> list[str]:
+        """What went wrong without ending the take, also in a source that the frames come from."""
+        return [*super().notes, *(self._items.notes if isinstance(self._items, Source) else [])]
 
     def _frames(self, picker: Picker) -> Generator[Frame, None, None]:
         for position, item in enumerate(self._items):
@@ -51,7 +60,7 @@ class ArraySource(Source):
             time = frame.time if frame else position / self.fps
             if picker.done(time):
                 return
-            if not picker.wants(index, time):
+            if not picker.wants(position, time):  # of Frames that were thinned before, the numbers have gaps
                 continue
             image = to_picture(frame.image if frame else item, f"frame {index}")
             picker.took()

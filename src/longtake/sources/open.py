@@ -29,7 +29,7 @@ def open_source(
     max_frames: int | None = None,
     prefetch: bool = True,
 ) -> Source:
-    """Open a video file, an image, a folder, glob or list of images, an array or an iterable of arrays.
+    """Open a video file, an image, a folder, glob or list of images, an array or an iterable of arrays or Frames.
 
     stride: show every stride-th frame. fps: of a video, drop frames so that at most this many a second remain; of
     pictures and arrays, which have no times of their own, the rate at which they were taken (default 30).
@@ -56,6 +56,8 @@ def open_source(
         return VideoSource(path, selection=Selection(**options, fps=fps), prefetch=prefetch)
     if isinstance(source, (list, tuple)) and source and all(isinstance(item, (str, os.PathLike)) for item in source):
         return _pictures([Path(os.path.expanduser(item)) for item in source], "images", fps, options, prefetch)
+    if isinstance(source, Source) and fps is None and Selection(**options) == Selection():
+        return source
     if isinstance(source, (bytes, bytearray)) or not isinstance(source, Iterable):
         raise InputError(
             f"A {type(source).__name__} is no source of frames; pass the path of a video or folder, or an iterable of "

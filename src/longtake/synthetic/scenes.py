@@ -14,7 +14,6 @@ from torch import Tensor
 
 # tile, 2x2 map of face coordinates to texture (4), offset (2), log2 texels per metre, tint (3), contrast, emission
 FACE_FIELDS = 13
-SHINE_FIELDS = 1
 
 
 @dataclass(frozen=True, slots=True)

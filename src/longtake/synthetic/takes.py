@@ -42,8 +42,8 @@ def write_take(
         for i, (picture, z) in enumerate(zip(pixels, millimetres.astype(np.uint16), strict=True)):
             Image.fromarray(picture).save(folder / "rgb" / f"{i:06d}.jpg", quality=quality)
             Image.fromarray(z).save(folder / "depth" / f"{i:06d}.png")
-        np.savetxt(folder / "poses.txt", world_from_cam.double().cpu().numpy().reshape(-1, 16), fmt="%.7f")
-        np.savetxt(folder / "intrinsics.txt", intrinsics.double().cpu().numpy(), fmt="%.6f")
+        np.savetxt(folder / "poses.txt", world_from_cam.cpu().double().numpy().reshape(-1, 16), fmt="%.7f")
+        np.savetxt(folder / "intrinsics.txt", intrinsics.cpu().double().numpy(), fmt="%.6f")
     except OSError as error:
         raise OutputError(
             f"{folder}: could not write the take ({error}). Free some space or choose another folder."

@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from longtake.errors import InputError
-from longtake.frame import PixelMap
+from longtake.frame import PATCH, PixelMap
 
 
 def prepare(
@@ -23,7 +23,7 @@ def prepare(
     size: int,
     *,
     square_ok: bool = False,
-    patch: int = 16,
+    patch: int = PATCH,
     mode: Literal["crop", "resize"] = "crop",
     short_side_crop: bool = False,
 ) -> tuple[np.ndarray, PixelMap]:

@@ -11,10 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu
 
+from longtake.frame import PATCH
 from longtake.nn import EncoderBlock, RopeTable, layer_norm, rope_table
 from longtake.nn.rope import grid_positions
-
-PATCH = 16
 
 
 class PatchEmbed(nn.Module):

@@ -8,9 +8,11 @@ log.jsonl; weights (the moving average) go to average.safetensors, the raw ones 
 from __future__ import annotations
 
 import json
+import math
 import os
 import time
-from dataclasses import asdict, dataclass, field
+import zlib
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +26,11 @@ from longtake.training.flat import Average, FlatParameters
 from longtake.training.guard import Guard
 from longtake.training.heldout import HeldOut
 from longtake.training.losses import LossWeights
+from longtake.training.precompile import later_shapes, start
 from longtake.training.schedule import CURRICULA, Schedule, Stage
+from longtake.training.shapes import Shape, shape_of
 from longtake.training.snapshot import load_learner, save_learner
-from longtake.training.step import Learner, Shape, Step
+from longtake.training.step import Learner, Step
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,13 +92,6 @@ class Crew:
             dist.destroy_process_group()
 
 
-def shape_of(stage: Stage, turn: int, frames_per_step: int) -> Shape:
-    """The shape of a turn: sizes rotate, the number of pixels stays."""
-    height, width = stage.sizes[turn % len(stage.sizes)]
-    takes = stage.share * frames_per_step * 160 * 128 / (height * width) / stage.frames
-    return Shape(max(1, round(takes / 4) * 4 if takes >= 4 else round(takes)), stage.frames, height, width)
-
-
 class Trainer:
     """Holds what a run needs and walks it."""
 
@@ -110,7 +107,9 @@ class Trainer:
         self.optimiser = self.flat.optimiser(config.rate, config.decay)
         self.average = Average(self.flat, config.average)
         self.guard = Guard(self.flat, self.optimiser, self.average)
-        torch.manual_seed(config.seed * 1000 + 1 + self.crew.rank)  # other takes everywhere
+        # Other takes everywhere, and after --resume other ones than those that its weights have seen.
+        before = zlib.crc32(self.flat.values.cpu().numpy().tobytes()) if config.resume is not None else 0
+        torch.manual_seed(before + config.seed * 1000 + 1 + self.crew.rank)
         self.gpu = device.type == "cuda"
         self.precision = torch.bfloat16 if config.precision == "bf16" and self.gpu else None
         self.pool = torch.cuda.graph_pool_handle() if self.gpu else None
@@ -134,8 +133,7 @@ class Trainer:
         if self.crew.rank:
             return
         record = {"seconds": round(self.elapsed(), 1), "step": self.step_count, "frames": self.frame_count} | record
-        rounded = {k: float(f"{v:.4g}") if isinstance(v, float) and k != "seconds" else v for k, v in record.items()}
-        line = json.dumps(rounded)
+        line = json.dumps({k: _brief(v) if k != "seconds" else v for k, v in record.items()})
         print(line, flush=True)
         with open(self.config.out / "log.jsonl", "a" if self.begun_log else "w") as file:
             file.write(line + "\n")
@@ -160,7 +158,8 @@ class Trainer:
             if self.gpu:
                 step.capture(self.pool)
             self.steps[key] = step
-            self.log({"event": "shape", **asdict(shape), "took": time.monotonic() - before})
+            size = {"takes": shape.takes, "take": shape.frames, "height": shape.height, "width": shape.width}
+            self.log({"event": "shape", **size, "took": time.monotonic() - before})
         return self.steps[key]
 
     def drop_steps(self) -> None:
@@ -239,6 +238,10 @@ class Trainer:
         budget = self.config.minutes * 60
         self.config.out.mkdir(parents=True, exist_ok=True)
         parameters = sum(p.numel() for p in self.learner.model.parameters())
+        stages = self.schedule.stages[self.schedule.index :]
+        shapes = later_shapes(stages, self.config.frames_per_step)
+        if self.config.compiled and self.gpu and shapes and not self.crew.rank:
+            start(self.learner.model.config, shapes, self.config.out / "precompile.log")
         self.log({"event": "start", "parameters": parameters, "devices": self.crew.size, "torch": torch.__version__})
         last_report, last_look, steps, frames = time.monotonic(), time.monotonic(), 0, 0
         stop, every = False, 25 if self.gpu else 5
@@ -272,6 +275,13 @@ class Trainer:
             last_report, steps, frames = time.monotonic(), 0, 0
         self.log({"event": "end"})
         self.crew.close()
+
+
+def _brief(value: Any) -> Any:
+    """Four digits of a number; null for what JSON has no number for."""
+    if not isinstance(value, float):
+        return value
+    return float(f"{value:.4g}") if math.isfinite(value) else None
 
 
 def train(config: TrainConfig, model_config: Cut3rConfig) -> None:

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from longtake.frame import Heads
+from longtake.frame import PATCH, Heads
 from longtake.geometry.pose import inverse, world_from_cam
 from longtake.training.targets import FLOW_STRIDE, Targets
 
-CELLS = 16 // FLOW_STRIDE  # flow samples along a patch's side
+CELLS = PATCH // FLOW_STRIDE  # flow samples along a patch's side
 # depth and its error, edges, world and its error; sums over valid cells: flow error, flow of a camera at rest, count
 FrameTerms = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
 

@@ -15,25 +15,15 @@ import torch
 from torch import Tensor, nn
 
 from longtake.families.cut3r import Cut3r
-from longtake.frame import Flags, Heads, Views
+from longtake.frame import PATCH, Flags, Heads, Views
 from longtake.nn import grid_positions
 from longtake.stream import absorb
 from longtake.synthetic.config import WorldConfig
 from longtake.synthetic.world import Batch, make_batch
-from longtake.tokenize.vit import PATCH
 from longtake.training.losses import FlowHead, FrameTerms, LossWeights, compute_frame_terms, compute_loss
 from longtake.training.mixed_rule import MixedRule
+from longtake.training.shapes import Shape
 from longtake.training.targets import Targets, make_targets
-
-
-@dataclass(frozen=True, slots=True)
-class Shape:
-    """Takes x frames x pixels of one step on one device."""
-
-    takes: int
-    frames: int
-    height: int
-    width: int
 
 
 @dataclass(frozen=True, slots=True)
