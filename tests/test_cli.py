@@ -114,6 +114,11 @@ def test_an_unknown_verb_suggests_near_ones(
     assert not captured.out
 
 
+def test_help_of_a_family_of_verbs_lists_them(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["data", "--help"]) == 0
+    assert "longtake data synthesize" in capsys.readouterr().out
+
+
 def test_an_unknown_flag_is_wrong_use_and_not_a_traceback() -> None:
     result = _longtake("reconstruct", "clip.mp4", "--no-such-flag")
     assert result.returncode == 2

@@ -252,6 +252,15 @@ def test_a_configuration_that_describes_no_model(tmp_path: Path, changes: dict[s
     assert len(str(caught.value)) < 2000
 
 
+def test_weights_that_are_not_numbers(tmp_path: Path) -> None:
+    broken = module(OURS)
+    with torch.no_grad():
+        broken.memory.start[0, 0] = torch.nan
+    write_safetensors(tmp_path / "f.safetensors", broken.state_dict(), OURS.to_dict(), "cut3r")
+    with pytest.raises(CheckpointError, match=r"1 tensors hold numbers that are not finite \(memory.start\)"):
+        longtake.load("longtake-small", tmp_path / "f.safetensors", device="cpu")
+
+
 def test_a_device_that_there_is_not(tmp_path: Path) -> None:
     with pytest.raises(CapabilityError, match="'cuda:99' is not on this machine"):
         longtake.load(weights=our_file(tmp_path / "w.safetensors"), device="cuda:99")

@@ -84,6 +84,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if words and words[0] in ("-h", "--help", "help"):
         print(usage())
         return 0
+    if words[1:] in (["-h"], ["--help"]) and (family := [verb for verb in VERBS if verb.startswith(f"{words[0]} ")]):
+        print("\n".join(f"longtake {verb}  {VERBS[verb]}" for verb in family))
+        return 0
     if words and words[0] in ("-V", "--version"):
         print(f"longtake {__version__}")
         return 0

@@ -161,6 +161,11 @@ def load(
             f"Name the model that the file was made for (`longtake models`)."
         )
     load_strict(module, found.tensors, what=f"{path} into {name}")
+    if broken := [key for key, tensor in found.tensors.items() if not tensor.isfinite().all()]:
+        raise CheckpointError(
+            f"{path}: {len(broken)} tensors hold numbers that are not finite ({', '.join(broken[:5])}): the file is "
+            "damaged, or its training diverged. Download it again, or take an earlier one."
+        )
     module.eval().requires_grad_(False)
     return Model(name, module.to(target), path.name, _sha256(path))
 

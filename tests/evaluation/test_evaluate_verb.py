@@ -71,9 +71,11 @@ def test_finished_takes_are_not_run_again(words: list[str], tmp_path: Path, caps
 def test_check_fails_where_a_goal_is_missed(
     words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    quick = [*words, "--rules", "overwrite", "--no-untrained"]
+    assert cli.main([*quick, "--check"]) == 0
+    assert "no goals are set for these takes" in capsys.readouterr().out
     (tmp_path / "takes" / "a").rename(tmp_path / "takes" / "short_00")  # the frozen set's name for its short takes
     (tmp_path / "takes" / "b").rename(tmp_path / "takes" / "short_01")
-    quick = [*words, "--rules", "overwrite", "--no-untrained"]
     assert cli.main(quick) == 0
     assert "missed" not in capsys.readouterr().out
     assert cli.main([*quick, "--check"]) == 1  # random weights

@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from longtake.errors import InputError
+from longtake.errors import InputError, OutputError
 from longtake.synthetic.config import WorldConfig
 from longtake.synthetic.effects import develop, noise
 from longtake.synthetic.shade import trilinear
@@ -82,6 +82,13 @@ def test_worlds_are_written_and_repeat(tmp_path: Path) -> None:
     assert len(one) == 8 and [p.read_bytes() for p in one] == [p.read_bytes() for p in two]
     sheet = contact_sheet(torch.rand(3, 3, 8, 8), torch.rand(3, 8, 8) + 1, columns=2)
     assert sheet.size == (16, 32)
+
+
+def test_an_older_world_is_not_mixed_with_a_new_one(tmp_path: Path) -> None:
+    write_world(tmp_path, 1, 2, (32, 32))
+    with pytest.raises(OutputError, match="holds take_00 already"):
+        write_world(tmp_path, 1, 1, (32, 32))
+    assert len(list((tmp_path / "take_00" / "rgb").iterdir())) == 2
 
 
 def test_impossible_worlds_are_refused(tmp_path: Path) -> None:

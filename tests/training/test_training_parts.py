@@ -14,7 +14,7 @@ import pytest
 import torch
 from tiny import TINY, tiny_learner
 
-from longtake.errors import CheckpointError
+from longtake.errors import CheckpointError, OutputError
 from longtake.families.cut3r import Cut3r
 from longtake.frame import Flags, Tokens, Views
 from longtake.registry import load
@@ -248,6 +248,14 @@ def test_a_resumed_run_draws_takes_of_its_own(tmp_path: Path) -> None:
         drawn.append(trainer.step_for(trainer.schedule.stage, 0).draw_batch()[0].images)
     assert not torch.equal(drawn[0], drawn[1]), "the takes that the weights have seen already"
     assert torch.equal(drawn[1], drawn[2]), "the seed still decides"
+
+
+def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:
+    from longtake.training.loop import TrainConfig, train
+
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(OutputError, match="Give --out a folder"):
+        train(TrainConfig(out=tmp_path / "file" / "run", curriculum="toy", frames_per_step=2), TINY)
 
 
 def test_the_loop_runs_and_can_be_gone_on_with(tmp_path: Path) -> None:

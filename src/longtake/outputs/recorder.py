@@ -157,7 +157,7 @@ class Recorder:
     ) -> None:
         """Finish all files. Raises OutputError where that fails, and again, with what is left, where the block did."""
         if kind is None:
-            self.status = "complete"
+            self.status = "complete, with notes" if self.notes else "complete"
         elif issubclass(kind, Exception):
             self.status = f"failed: {portable_prose(' '.join(str(error).split()))[:300] or kind.__name__}"
         else:  # Ctrl-C, SystemExit

@@ -17,7 +17,7 @@ _HALF = (_WIDTH - 2 * _MARGIN - _GUTTER) // 2
 _CARD = (_HALF, round(_HALF * SIZE[1] / SIZE[0]))
 _GAP, _BETWEEN, _WORDS = 8, 36, 30  # of the frames: to the depth, to the next column, to the end of the words
 PAPER, CARD, INK, MUTED, LINE = "#faf9f6", "#f2f0ea", "#1c1d22", "#7b7a80", "#dedbd2"
-_STATUS = {"complete": "#2f8f5b", "interrupted": "#c98a1b"}
+_STATUS = {"complete": "#2f8f5b", "complete, with notes": "#c98a1b", "interrupted": "#c98a1b"}
 
 
 @cache

@@ -79,6 +79,8 @@ def write_world(
             f"{takes} takes of {frames} frames at {width}x{height}: wanted at least one take and one frame, and 8 to "
             "4096 pixels a side. Change --takes, --frames or --size."
         )
+    if old := sorted(out.glob("take_*")):
+        raise OutputError(f"{out} holds {old[0].name} already: choose another folder, or delete its takes.")
     config = WorldConfig(shadows=shadows)
     folders = []
     for i in range(takes):

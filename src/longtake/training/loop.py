@@ -20,6 +20,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from longtake.errors import OutputError
 from longtake.families.cut3r import Cut3r, Cut3rConfig
 from longtake.synthetic.config import WorldConfig
 from longtake.training.flat import Average, FlatParameters
@@ -236,7 +237,10 @@ class Trainer:
     def run(self) -> None:
         """Train until the budget is spent; always ends with a look and weights on disk."""
         budget = self.config.minutes * 60
-        self.config.out.mkdir(parents=True, exist_ok=True)
+        try:
+            self.config.out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"{self.config.out}: {error.strerror}. Give --out a folder that can be made.") from error
         parameters = sum(p.numel() for p in self.learner.model.parameters())
         stages = self.schedule.stages[self.schedule.index :]
         shapes = later_shapes(stages, self.config.frames_per_step)

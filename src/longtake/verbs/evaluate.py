@@ -59,6 +59,7 @@ def main(  # noqa: PLR0913
     from longtake.errors import InputError
     from longtake.evaluation.nets import Net, untrained_twin
     from longtake.evaluation.records import cache_folder, write_json, write_text
+    from longtake.evaluation.report import WITH_GOALS
     from longtake.evaluation.sets import find_sets
     from longtake.evaluation.tables import make_console, print_grid, to_markdown
     from longtake.evaluation.yardstick import draw_take, run_yardstick
@@ -85,6 +86,8 @@ def main(  # noqa: PLR0913
         for each in sets:
             draw_take(net, each.takes[0], chosen[0], reset_every, pictures / f"{each.name}.png")
     missed = report.missed(net.name, chosen[0]) if check else []
+    if check and not any(row.set in WITH_GOALS for row in report.rows):
+        console.print(f"no goals are set for these takes, only for {' and '.join(WITH_GOALS)}", markup=False)
     for line in missed:
         console.print(f"missed: {line}", markup=False)
     return int(bool(missed))
