@@ -132,7 +132,9 @@ def test_a_cut_off_video_gives_what_is_there_and_says_so(suffix: str, tmp_path: 
     source = video(cut(write_video(tmp_path / f"a.{suffix}", options=options), 0.6))
     frames = list(source)
     assert 12 <= len(frames) <= 20
-    whole = len(frames) - (suffix == "ts")  # half of the last picture came: the decoder may fill it from the one before
+    # Half of the last picture came in these two. FFmpeg's threads mark it as broken in time nine times out of ten; else
+    # it is taken, filled from the one before.
+    whole = len(frames) - (suffix in ("ts", "avi"))
     assert [index_of(f.image) for f in frames[:whole]] == list(range(whole))
     if suffix != "ts":  # a transport stream promises nothing, so a clean cut cannot be noticed
         assert any("cut off" in note for note in source.notes)

@@ -14,6 +14,7 @@ import pytest
 import torch
 from tiny import TINY, tiny_learner
 
+from longtake.checkpoints import pack, write_safetensors
 from longtake.errors import CheckpointError, OutputError
 from longtake.families.cut3r import Cut3r
 from longtake.frame import Flags, Tokens, Views
@@ -167,6 +168,19 @@ def test_weights_come_back_and_can_be_loaded_as_a_model(tmp_path: Path) -> None:
     wrong = Learner(Cut3r(replace(TINY, decoder_depth=1)))
     with pytest.raises(CheckpointError, match="another configuration"):
         load_learner(wrong, path)
+
+
+def test_a_shipped_model_can_be_gone_on_with(tmp_path: Path) -> None:
+    """Packed and without its flow head."""
+    learner, path = tiny_learner(1), tmp_path / "shipped.safetensors"
+    write_safetensors(path, pack(learner.model.state_dict()), TINY.to_dict(), "cut3r")
+    other = tiny_learner(2)
+    flow = other.flow.out.weight.detach().clone()
+    assert not load_learner(other, path)
+    assert torch.equal(other.flow.out.weight, flow)
+    wanted = {name: t for name, t in learner.model.state_dict().items()}
+    for name, tensor in other.model.state_dict().items():
+        assert (tensor - wanted[name]).abs().max() <= 0.01 * wanted[name].abs().max()
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from longtake.checkpoints import load_strict, read_safetensors, write_safetensors
+from longtake.checkpoints import load_strict, read_any, read_safetensors, write_safetensors
 from longtake.errors import CheckpointError
 from longtake.families.cut3r import Cut3rConfig
 from longtake.training.step import Learner
@@ -19,13 +19,22 @@ def save_learner(learner: Learner, path: Path) -> None:
     write_safetensors(path, learner.state_dict(), learner.model.config.to_dict(), "cut3r")
 
 
-def load_learner(learner: Learner, path: Path) -> None:
-    """Read what save_learner wrote. Raises CheckpointError if it was another configuration."""
+def load_learner(learner: Learner, path: Path) -> bool:
+    """Read what save_learner wrote, or a model alone (the shipped file, say); return whether the flow head came too.
+
+    A flow head that did not come stays as it is: it is one layer and learns again in a hundred steps. The picture size
+    may differ. Raises CheckpointError if it was another configuration.
+    """
     tensors, about = read_safetensors(path, family="cut3r", wanted="weights of an earlier run")
     own = learner.model.config
-    if replace(Cut3rConfig.from_dict(about["config"]), image_size=own.image_size) != own:  # any size may go on
+    if replace(Cut3rConfig.from_dict(about["config"]), image_size=own.image_size) != own:
         raise CheckpointError(
             f"{path}: holds another configuration; train with the same one, or start without --resume"
         )
+    with_flow = any(name.startswith("flow.") for name in tensors)
     with torch.no_grad():
-        load_strict(learner, tensors, what=f"{path} into the learner")
+        if with_flow:
+            load_strict(learner, tensors, what=f"{path} into the learner")
+        else:
+            load_strict(learner.model, read_any(path, family="cut3r").tensors, what=f"{path} into the model")
+    return with_flow

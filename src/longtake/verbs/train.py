@@ -45,7 +45,7 @@ def main(  # noqa: PLR0913
         seed: Seed of everything random.
         precision: Of the forward pass on a GPU; a CPU always takes float32.
         compiled: Compile the blocks, on a GPU: minutes at the start, faster steps afterwards.
-        resume: Weights of an earlier training to go on from; the optimiser warms up again.
+        resume: Weights of an earlier training to go on from, or of a shipped model; the optimiser warms up again.
         start_stage: Stage of the curriculum to begin with, from 0.
         look_every: Seconds between looks at the held-out takes.
         held_out: How many held-out takes.
