@@ -84,20 +84,20 @@ def test_a_graph_holds_the_kernel() -> None:
     textures = load_textures("cuda")
     scenes, poses, lens = world("cuda", 4, 2, 48, 64, seed=3)
     with torch.no_grad():
-        render(scenes, poses, lens, 48, 64, textures, compile=True)
+        render(scenes, poses, lens, 48, 64, textures, fast=True)
         torch.cuda.synchronize()
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
-            light, depth = render(scenes, poses, lens, 48, 64, textures, compile=True)
+            light, depth = render(scenes, poses, lens, 48, 64, textures, fast=True)
         poses[..., :3, 3] += 0.1
         graph.replay()
-        light_now, depth_now = render(scenes, poses, lens, 48, 64, textures, compile=True)
+        light_now, depth_now = render(scenes, poses, lens, 48, 64, textures, fast=True)
         assert torch.equal(depth, depth_now) and torch.equal(light, light_now)
 
 
 def test_compiled_drawing_off_a_gpu_is_a_named_error() -> None:
     with pytest.raises(CapabilityError, match="CUDA device, not on cpu"):
-        make_batch(WorldConfig(), 1, 1, 8, 8, "cpu", compile=True)
+        make_batch(WorldConfig(), 1, 1, 8, 8, "cpu", fast=True)
 
 
 if __name__ == "__main__":

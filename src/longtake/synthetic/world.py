@@ -45,13 +45,13 @@ def trace(
 def kernel(device: torch.device) -> Callable[..., tuple[Tensor, Tensor]]:
     """The hand-written twin of `trace`; triton is imported here, because PyTorch for the CPU lacks it."""
     if device.type != "cuda":
-        raise CapabilityError(f"compile=True draws on a CUDA device, not on {device}; pass compile=False.")
+        raise CapabilityError(f"fast=True draws on a CUDA device, not on {device}; pass fast=False.")
     try:
         from longtake.synthetic.trace_triton import trace_triton
     except ModuleNotFoundError as error:
         raise CapabilityError(
-            f"compile=True needs triton, which PyTorch for CUDA on Linux brings along ({error}); "
-            "install it or pass compile=False."
+            f"fast=True needs triton, which PyTorch for CUDA on Linux brings along ({error}); "
+            "install it or pass fast=False."
         ) from error
     return trace_triton
 
@@ -64,15 +64,15 @@ def render(
     width: int,
     textures: Textures,
     shadows: bool = False,
-    compile: bool = False,  # noqa: A002
+    fast: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """Cast one ray a pixel: linear light (B, T, 3, H, W) and exact z-depth (B, T, H, W) in metres.
 
-    `room_from_cam` is (B, T, 4, 4), `intrinsics` (B, 3, 3) in pixels with centres at integers. Pure. `compile` takes
+    `room_from_cam` is (B, T, 4, 4), `intrinsics` (B, 3, 3) in pixels with centres at integers. Pure. `fast` takes
     the hand-written kernel instead of `trace`: CapabilityError without triton or off a CUDA device.
     """
     b, t = room_from_cam.shape[:2]
-    if compile:
+    if fast:
         draw = kernel(room_from_cam.device)
         light, depth = draw(scenes, room_from_cam, intrinsics, height, width, textures.texels, shadows)
     else:
@@ -89,7 +89,7 @@ def batch_from_uniforms(
     frames: int,
     height: int,
     width: int,
-    compile: bool = False,  # noqa: A002
+    fast: bool = False,
 ) -> Batch:
     """Turn a block of uniforms (B, N) into takes; a pure function that a graph can capture."""
     u = Uniforms(block)
@@ -99,7 +99,7 @@ def batch_from_uniforms(
     near = config.clearance * u.uniform(low=0.9, high=1.6)
     scenes = clear_path(scenes, room_from_cam[:, :, :3, 3], near)
     camera = build_camera(u, frames) if config.effects else None
-    light, depth = render(scenes, room_from_cam, intrinsics, height, width, textures, config.shadows, compile)
+    light, depth = render(scenes, room_from_cam, intrinsics, height, width, textures, config.shadows, fast)
     return Batch(develop(light, camera), depth, from_first(room_from_cam), intrinsics)
 
 
@@ -123,19 +123,19 @@ def make_batch(
     width: int,
     device: torch.device | str,
     generator: torch.Generator | None = None,
-    compile: bool = False,  # noqa: A002
+    fast: bool = False,
 ) -> Batch:
     """Draw a batch of takes without gradients.
 
     The generator (on the same device) and the config decide everything; None takes the device's default generator,
-    which a CUDA graph can capture. `compile=True` casts the rays with the hand-written kernel (CUDA only). Without it,
+    which a CUDA graph can capture. `fast=True` casts the rays with the hand-written kernel (CUDA only). Without it,
     `config.chunk` bounds how many takes' frames are rendered at once.
     """
     textures = load_textures(device)
     with torch.no_grad():
         block = draw_uniforms(batch, frames, device, generator)
-        if compile or not config.chunk or batch * frames <= config.chunk:
-            return batch_from_uniforms(block, config, textures, frames, height, width, compile)
+        if fast or not config.chunk or batch * frames <= config.chunk:
+            return batch_from_uniforms(block, config, textures, frames, height, width, fast)
         takes = max(1, config.chunk // frames)
         parts = [batch_from_uniforms(part, config, textures, frames, height, width) for part in block.split(takes)]
     return Batch(*(torch.cat([getattr(p, f) for p in parts]) for f in Batch.__dataclass_fields__))

@@ -47,8 +47,8 @@ class Learner(nn.Module):
     def compile_parts(self) -> None:
         """Compile the parts that repeat, each for the sizes it meets: takes of a step, and pixels of a frame.
 
-        Frames are walked one by one, so the length of a take is not among them. Measured: kernels for sizes that may
-        vary compile more slowly than twice as many for fixed ones, and one of them ran 20 times slower.
+        Frames are walked one by one, so the length of a take is not among them. Parts for sizes that may vary were
+        tried: they took longer to compile, and one kernel ran 20 times slower (docs/performance.md).
         """
         torch._dynamo.config.automatic_dynamic_shapes = False
         torch._dynamo.config.cache_size_limit = 64
@@ -114,7 +114,7 @@ class Step:
         s = self.shape
         device = self.gradients.device
         with torch.no_grad():
-            batch = make_batch(self.world, s.takes, s.frames, s.height, s.width, device, compile=device.type == "cuda")
+            batch = make_batch(self.world, s.takes, s.frames, s.height, s.width, device, fast=device.type == "cuda")
             return batch, make_targets(batch.depth, batch.world_from_cam, batch.intrinsics)
 
     def forward_backward(self) -> None:
