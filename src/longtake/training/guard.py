@@ -5,9 +5,8 @@ from __future__ import annotations
 
 import math
 
-import torch
-
 from longtake.training.flat import Average, FlatParameters
+from longtake.training.muon import Together
 
 WORSE = 3.0  # times the loss of the last healthy report
 SLOWER = 0.6  # the learning rate after a return, as a share
@@ -16,7 +15,7 @@ SLOWER = 0.6  # the learning rate after a return, as a share
 class Guard:
     """Watches the mean loss between reports. All processes see the same loss, so all decide alike."""
 
-    def __init__(self, flat: FlatParameters, optimiser: torch.optim.Optimizer, average: Average) -> None:
+    def __init__(self, flat: FlatParameters, optimiser: Together, average: Average) -> None:
         self.flat, self.optimiser, self.average = flat, optimiser, average
         self.kept = (flat.values.clone(), average.values.clone())
         self.healthy = math.inf
@@ -31,9 +30,7 @@ class Guard:
             return True
         self.flat.values.copy_(self.kept[0])
         self.average.values.copy_(self.kept[1])
-        for state in self.optimiser.state.values():
-            for tensor in state.values():
-                tensor.zero_()
+        self.optimiser.forget()
         self.slowed *= SLOWER
         return False
 

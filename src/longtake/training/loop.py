@@ -27,6 +27,7 @@ from longtake.training.flat import Average, FlatParameters
 from longtake.training.guard import Guard
 from longtake.training.heldout import HeldOut
 from longtake.training.losses import LossWeights
+from longtake.training.muon import ADAM_SIZE
 from longtake.training.precompile import later_shapes, start
 from longtake.training.schedule import CURRICULA, Schedule, Stage
 from longtake.training.shapes import Shape, shape_of
@@ -46,6 +47,7 @@ class TrainConfig:
     warmup: int = 200  # steps
     flat: float = 0.5  # share of the budget at the full rate
     decay: float = 0.03
+    muon: float = ADAM_SIZE  # size of its updates of attention and MLPs; 0: AdamW for all
     clip: float = 1.0
     average: float = 0.999
     seed: int = 0
@@ -105,7 +107,7 @@ class Trainer:
         if config.resume is not None:
             load_learner(self.learner, config.resume)
         self.flat = FlatParameters([self.learner])
-        self.optimiser = self.flat.optimiser(config.rate, config.decay)
+        self.optimiser = self.flat.optimiser(config.rate, config.decay, muon=config.muon)
         self.average = Average(self.flat, config.average)
         self.guard = Guard(self.flat, self.optimiser, self.average)
         # Other takes everywhere, and after --resume other ones than those that its weights have seen.

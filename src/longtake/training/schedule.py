@@ -21,12 +21,13 @@ class Stage:
     share: float = 1.0  # of the frames of a full step: smaller steps come more often
 
 
+WIDE = ((112, 160), (96, 160))  # what 4:3 and 3:2 pictures become
 # As few numbers of takes in a step as can be: compiled parts know that number, not the length of a take.
 CURRICULUM = (
-    Stage(4, until=0.25, flow_below=0.60, gated=0.0, share=0.5),
-    Stage(8, until=0.50, flow_below=0.30),
-    Stage(16, until=0.80),
-    Stage(32, until=1.00, sizes=((192, 240),)),
+    Stage(4, until=0.20, flow_below=0.60, sizes=WIDE[:1], gated=0.0, share=0.5),
+    Stage(8, until=0.40, flow_below=0.25, sizes=WIDE[:1]),
+    Stage(16, until=0.80, sizes=WIDE),
+    Stage(32, until=1.00, sizes=WIDE, share=2.0),
 )
 SHORT = (  # a few minutes: no time for long takes, the rate falls early
     Stage(3, until=0.38, flow_below=0.65, gated=0.0, share=0.5),
