@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from longtake.detokenize.heads import ConvHeads, PublishedHeads
 from longtake.errors import CapabilityError, CheckpointError
+from longtake.families.published import refuse_unknown_modes
 from longtake.frame import PATCH, Exchange, Flags, Heads, Policy, State, Tokens, Views
 from longtake.memory.recurrent import RecurrentMemory
 from longtake.nn.rope import grid_positions
@@ -88,18 +89,7 @@ class Cut3rConfig:
     @classmethod
     def from_official(cls, values: Mapping[str, Any]) -> Cut3rConfig:
         """Translate the published constructor's arguments. Modes that the published weights never use are refused."""
-        expected = {
-            "output_mode": "pts3d+pose",
-            "depth_mode": ["exp", "-inf", "inf"],
-            "conf_mode": ["exp", 1, "inf"],
-            "pose_mode": ["exp", "-inf", "inf"],
-            "pos_embed": "RoPE100",
-            "pose_head": True,
-            "patch_size": PATCH,
-        }
-        for name, wanted in expected.items():
-            if name in values and _plain(values[name]) != _plain(wanted):
-                raise CheckpointError(f"{name}={values[name]!r} is not supported; the published models use {wanted!r}")
+        refuse_unknown_modes(values)
         size = values.get("img_size", 512)
         size = max(size) if isinstance(size, (tuple, list)) else int(size)
         return cls(
@@ -126,13 +116,6 @@ class Cut3rConfig:
             dpt_last=values.get("dpt_last_dim", 128),
             dpt_layers=tuple(values.get("dpt_layer_dims", (96, 192, 384, 768))),
         )
-
-
-def _plain(value: Any) -> Any:
-    """Compare tuples with lists, and infinities with their names."""
-    if isinstance(value, (tuple, list)):
-        return [_plain(each) for each in value]
-    return str(value) if value in (float("inf"), float("-inf")) else value
 
 
 class Cut3r(nn.Module):

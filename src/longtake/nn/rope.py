@@ -19,6 +19,7 @@ class RopeTable(NamedTuple):
 
     cos: Tensor  # (..., N, head_dim)
     sin: Tensor  # (..., N, head_dim), signed so that rotate() is one multiply-add
+    partner: Tensor | None = None  # (head_dim,) which channel each is mixed with; None: the pairs of the 2D embedding
 
 
 def grid_positions(height: int, width: int, device: torch.device | str = "cpu") -> Tensor:
@@ -50,8 +51,11 @@ def rope_table(positions: Tensor, head_dim: int, dtype: torch.dtype, base: float
 
 def rotate(x: Tensor, table: RopeTable) -> Tensor:
     """Turn queries or keys x (..., heads, N, head_dim) by their table, (N, head_dim) or (..., 1, N, head_dim)."""
-    u_row, v_row, u_column, v_column = x.chunk(4, -1)
-    swapped = torch.cat((v_row, u_row, v_column, u_column), -1)
+    if table.partner is None:
+        u_row, v_row, u_column, v_column = x.chunk(4, -1)
+        swapped = torch.cat((v_row, u_row, v_column, u_column), -1)
+    else:
+        swapped = x[..., table.partner]
     return x * table.cos.to(x.dtype) + swapped * table.sin.to(x.dtype)
 
 
