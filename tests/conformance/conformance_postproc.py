@@ -19,6 +19,7 @@ from longtake.geometry import activations, focal, pose, rays, rotation
 from longtake.geometry.camera import intrinsics_from_focal, principal_point
 from longtake.memory.recurrent import state_positions
 from longtake.nn.rope import RopeTable, rope_table, rotate, rotate_rounded
+from longtake.nn.rope3d import rope3d_table
 from longtake.sources.picture import read_picture
 from longtake.tokenize.images import prepare, to_tensor
 
@@ -98,6 +99,10 @@ def run_rope(g: Tensors) -> Tensors:
         table = rope_table(g[f"{case}.pos"], tokens.shape[-1], tokens.dtype)
         table = RopeTable(table.cos.unsqueeze(1), table.sin.unsqueeze(1))  # the same for every head
         out[f"{case}.out"], out[f"{case}.out_half"] = rotate(tokens, table), rotate_rounded(tokens, table)
+    for case in {name.rpartition(".")[0] for name in g if name.startswith("rope3d.")}:
+        tokens, points = g[f"{case}.tokens"], g[f"{case}.pos"]
+        lead = tokens.shape[-2] == points.shape[-2] + 1
+        out[f"{case}.out"] = rotate(tokens, rope3d_table(points, tokens.shape[-1], tokens.dtype, lead=lead))
     return out
 
 
@@ -137,9 +142,6 @@ def _check_file(report: Report, case: str, path: Path, dtype: str) -> None:
     cast = {name: t.to(DTYPES[dtype]) if t.is_floating_point() else t for name, t in stored.items()}
     made = function(cast)
     golden = {name: t for name, t in stored.items() if not re.fullmatch(inputs, name)}
-    for name in [name for name in golden if name.startswith("rope3d.")]:
-        golden.pop(name)
-        report.remark(case, path.stem, name, NOT_BUILT, "continuous rotary embedding (Point3R)", dtype)
     for name in [name for name in golden if name.endswith(".out_half")]:
         half = golden.pop(name)
         if dtype == "float32" and name in made:  # the rounding is only defined on top of float32
