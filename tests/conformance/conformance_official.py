@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import conformance_fast3r
 import conformance_point3r
 import numpy as np
 import torch
@@ -20,13 +21,14 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from longtake.errors import CheckpointError
-from longtake.families import cut3r_keys, point3r_keys
+from longtake.families import cut3r_keys, fast3r_keys, point3r_keys
 from longtake.frame import Views
 
 Builder = Callable[[dict[str, Any], Mapping[str, Tensor], str], nn.Module]
 Translate = Callable[[Mapping[str, Tensor]], dict[str, Tensor]]
 FAMILIES: dict[str, tuple[Builder, Translate]] = {  # arch -> from official values, keys and a precision to a model
     "cut3r": (build, cut3r_keys.translate),
+    "fast3r": (conformance_fast3r.build, fast3r_keys.translate),
     "point3r": (conformance_point3r.build, point3r_keys.translate),
 }
 TOKENS = (  # section 11.3 of the kit: parameters that are tokens, not weights of a layer
@@ -49,8 +51,8 @@ def check_keys(report: Report, folder: Path, only: str | None = None) -> None:
         if not config_file.exists():
             report.remark("official", name, "config", FAIL, f"no {config_file.name} beside the key list")
             continue
-        about = json.loads(config_file.read_text())
-        arch = about.get("config", {}).get("arch") or about.get("model", "unknown")
+        about = _described(config_file)
+        arch = about["config"].get("arch", "unknown")
         if arch not in FAMILIES:
             report.remark("official", name, "keys", NOT_BUILT, f"family {arch}")
             continue
@@ -59,6 +61,21 @@ def check_keys(report: Report, folder: Path, only: str | None = None) -> None:
             _check_keys(report, name, about, shapes, *FAMILIES[arch])
         except CheckpointError as error:
             report.remark("official", name, "keys", FAIL, " ".join(str(error).split()), "meta")
+
+
+def _described(config_file: Path) -> dict[str, Any]:
+    """Return what is said of a key list, with the recurrent kit's names: config (arch in it), n_parameters, aliases."""
+    about = json.loads(config_file.read_text())
+    if "kit_config" not in about:
+        return {"config": {"arch": about.get("model", "unknown")}} | about
+    arch = re.split("[_-]", str(about.get("model", "unknown")))[0].lower()  # such as Fast3R_ViT_Large_512
+    twins = config_file.with_name(config_file.name.replace(".config.", ".aliases."))
+    aliases = json.loads(twins.read_text())["aliases"] if twins.exists() else {}
+    return {
+        "config": about["kit_config"] | {"arch": arch},
+        "n_parameters": about["parameters"],
+        "aliases": [[kept, alias] for alias, kept in aliases.items()],
+    }
 
 
 def _check_keys(

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from conformance_fast3r import Fast3rCase
 from conformance_official import check_fullsize, check_keys
 from conformance_point3r import Point3rCase
 from conformance_postproc import FUNCTIONS, check_metrics_focal, check_postproc
@@ -31,8 +32,12 @@ from conformance_report import DTYPES, FAIL, HEADER, NOT_BUILT, Report
 
 from longtake.errors import LongtakeError
 
-CASES: dict[str, Callable[[Path, Report, str], Any]] = {"cut3r": Case, "point3r": Point3rCase}  # arch -> its checks
-FAMILIES_TO_COME = {"vggt", "streamvggt", "fast3r"}
+CASES: dict[str, Callable[[Path, Report, str], Any]] = {  # arch -> what checks its cases
+    "cut3r": Case,
+    "fast3r": Fast3rCase,
+    "point3r": Point3rCase,
+}
+FAMILIES_TO_COME = {"vggt", "streamvggt"}
 METRICS_TO_COME = {
     "pose_metrics.json": "trajectory errors of the metrics kit",
     "depth_metrics.json": "video depth errors of the metrics kit",
@@ -63,7 +68,7 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
 def check_case(report: Report, folder: Path, dtypes: list[str], only: str | None) -> None:
     """Check one folder with a case.json, whatever its family."""
     about = json.loads((folder / "case.json").read_text())
-    arch, runs = about.get("arch", ""), {run["name"] for run in about.get("runs", [])}
+    arch, runs = about.get("arch", ""), {run["name"] for run in (*about.get("runs", []), *about.get("inputs", []))}
     if only not in (None, folder.name) and only not in runs:
         return
     if arch in FAMILIES_TO_COME:

@@ -179,6 +179,4 @@ class Point3r(nn.Module):
         features = self.memory.describe(exchange, self.point_value(encoded))
         patches = avg_pool2d(points, PATCH).flatten(2).transpose(1, 2)
         start = self.begin(state.tokens.shape[0])
-        return self.memory.commit(
-            state, exchange, features, patches, flags, start, merge_steps=self.config.merge_steps
-        )
+        return self.memory.commit(state, exchange, features, patches, flags, start, merge_steps=self.config.merge_steps)

@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fast3R (arXiv 2501.13928): all frames attend to all frames; each has points of its own and points in the world."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from longtake.detokenize.pair import PairHeads
+from longtake.errors import CapabilityError, CheckpointError
+from longtake.families.published import refuse_unknown_modes
+from longtake.frame import PATCH, Flags, Heads, Tokens, Views
+from longtake.memory.joint import JointExchange, JointMemory, JointState, draw_seed, frame_numbers
+from longtake.nn.rope import grid_positions
+from longtake.tokenize.vit import PatchEncoder
+
+
+@dataclass(frozen=True, slots=True)
+class Fast3rConfig:
+    """Every number of a Fast3R model. The defaults are the official model's."""
+
+    image_size: int = 512  # longest side of the images it was trained on
+    encoder_width: int = 1024
+    encoder_depth: int = 24
+    encoder_heads: int = 16
+    decoder_width: int = 1024
+    decoder_depth: int = 24
+    decoder_heads: int = 16
+    rope_base: float = 100.0
+    mlp_ratio: float = 4.0
+    dpt_width: int = 256
+    dpt_last: int = 128
+    dpt_layers: tuple[int, ...] = (96, 192, 384, 768)
+    random_numbers: bool = True  # frames after the first are known by random numbers, not by 1, 2, 3
+    sharpened: bool = False  # a steeper softmax in the decoder; the released configuration has it off
+    window: int | None = None  # frames that a stream keeps: the first and the latest; None: all
+    square_ok: bool = False  # whether square images stay square (the published loader makes them 4:3)
+    square_crop: bool = False
+    is_metric: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that no model can be built from. Raises CheckpointError."""
+        heads = (
+            ("encoder_heads", self.encoder_heads, self.encoder_width, 4),
+            ("decoder_heads", self.decoder_heads, self.decoder_width, 2),
+        )
+        for name, count, width, multiple in heads:
+            if count < 1 or width % (multiple * count):
+                raise CheckpointError(
+                    f"{name}={count}: {width} channels must split into heads of a multiple of {multiple}"
+                )
+        if self.window is not None and self.window < 2:
+            raise CheckpointError(f"window={self.window}: at least 2, the first frame and the latest")
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Fast3rConfig:
+        """Rebuild from `to_dict`. Raises CheckpointError for names it does not know."""
+        known = {f.name for f in fields(cls)}
+        if unknown := sorted(set(values) - known):
+            raise CheckpointError(f"configuration has unknown entries {unknown}; this version knows {sorted(known)}")
+        return cls(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_official(cls, values: Mapping[str, Any]) -> Fast3rConfig:
+        """Translate the conformance kit's field names: encoder, decoder and dpt_head hold their own numbers.
+
+        Modes that the published weights never use are refused.
+        """
+        encoder, decoder, head = (values.get(name, {}) for name in ("encoder", "decoder", "dpt_head"))
+        refuse_unknown_modes(values, {"output_mode": "pts3d"})
+        depth, width = decoder.get("depth", 24), head.get("feature_dim", 256)
+        hooks = [0, depth * 2 // 4, depth * 3 // 4, depth]
+        if list(head.get("hooks", hooks)) != hooks:
+            raise CheckpointError(f"hooks={head['hooks']}: the heads read layers {hooks} of {depth}")
+        return cls(
+            image_size=values.get("img_size", 512),
+            encoder_width=encoder.get("embed_dim", 1024),
+            encoder_depth=encoder.get("depth", 24),
+            encoder_heads=encoder.get("num_heads", 16),
+            decoder_width=decoder.get("embed_dim", 1024),
+            decoder_depth=depth,
+            decoder_heads=decoder.get("num_heads", 16),
+            rope_base=float(values.get("rope_base", 100.0)),
+            mlp_ratio=float(values.get("mlp_ratio", 4)),
+            dpt_width=width,
+            dpt_last=head.get("last_dim", width // 2),
+            dpt_layers=tuple(head.get("layer_dims", (96, 192, 384, 768))),
+            random_numbers=decoder.get("random_image_idx_embedding", True),
+            sharpened=decoder.get("attn_bias_for_inference_enabled", False),
+        )
+
+
+class Fast3r(nn.Module):
+    """Tokenize, exchange, detokenize, commit. One exchange predicts every frame anew."""
+
+    def __init__(self, config: Fast3rConfig) -> None:
+        super().__init__()
+        c = self.config = config
+        self.image_encoder = PatchEncoder(
+            3, c.encoder_width, c.encoder_depth, c.encoder_heads, rope_base=c.rope_base, mlp_ratio=c.mlp_ratio
+        )
+        self.memory = JointMemory(
+            c.encoder_width,
+            c.decoder_width,
+            c.decoder_depth,
+            c.decoder_heads,
+            sharpened=c.sharpened,
+            mlp_ratio=c.mlp_ratio,
+        )
+        widths = (c.encoder_width, c.decoder_width, c.decoder_width, c.decoder_width)
+        self.heads = PairHeads(widths, c.dpt_width, c.dpt_last, c.dpt_layers)
+
+    def begin(self, n: int, seed: int | None = 0) -> JointState:
+        """The state of n takes before their first frame. seed: of the frames' numbers; fixed, so that runs repeat."""
+        return self.memory.begin(n, seed if self.config.random_numbers else None)
+
+    def tokenize(self, views: Views) -> Tokens:
+        """Encode n views of one size. Stateless. Raises CapabilityError without an image."""
+        if views.image is None or views.rays is not None:
+            raise CapabilityError("Fast3R sees images only: views need one, and no ray maps")
+        n, (height, width) = views.image.shape[0], views.image.shape[-2:]
+        features, _ = self.image_encoder(views.image)
+        return Tokens(
+            features=features,
+            positions=grid_positions(height // PATCH, width // PATCH, features.device),
+            size=(height, width),
+            has_image=torch.ones(n, dtype=torch.bool, device=features.device),
+        )
+
+    def exchange(self, state: JointState, tokens: Tokens, **options: Any) -> JointExchange:
+        """All frames so far and the new one read each other."""
+        return self.memory.exchange(state, tokens, **options)
+
+    def detokenize(self, exchange: JointExchange, frames: Sequence[int] | None = None) -> tuple[Heads, ...]:
+        """Both pointmaps of each frame, the newest last, and the pose that lays one over the other.
+
+        frames: only these, as indices into the exchange.
+        """
+        wanted = range(len(exchange.tokens)) if frames is None else frames
+        return tuple(self.heads(exchange.layers[i], exchange.layers[i], exchange.tokens[i].size) for i in wanted)
+
+    def commit(self, state: JointState, tokens: Tokens, flags: Flags) -> JointState:
+        """The state with the new frame's tokens appended. Pure."""
+        return self.memory.commit(state, tokens, flags, self.config.window)
+
+    def forward(self, images: Sequence[Tensor], numbers: Tensor | None = None) -> tuple[Heads, ...]:
+        """Predict V views at once: images (n, 3, H_v, W_v) in [-1, 1], of any sizes.
+
+        numbers (n, V): what the views are known by; by default drawn from torch's global generator, as published.
+        """
+        tokens = [self.tokenize(Views(image=image)) for image in images]
+        if numbers is None:
+            seed = draw_seed() if self.config.random_numbers else None
+            numbers = frame_numbers(images[0].shape[0], len(images), seed, images[0].device)
+        return self.detokenize(self.memory.read(tokens, numbers))
