@@ -8,7 +8,7 @@ stem, a convolutional head, a slim pose memory, and neither ray maps nor colour.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from longtake.detokenize.heads import ConvHeads, PublishedHeads
 from longtake.errors import CapabilityError, CheckpointError
-from longtake.families.published import refuse_unknown_modes
+from longtake.families.published import check_heads, rebuild, refuse_unknown_modes
 from longtake.frame import PATCH, Exchange, Flags, Heads, Policy, State, Tokens, Views
 from longtake.memory.recurrent import RecurrentMemory
 from longtake.nn.rope import grid_positions
@@ -62,25 +62,19 @@ class Cut3rConfig:
     def __post_init__(self) -> None:
         """Refuse numbers that no model can be built from. Raises CheckpointError."""
         heads = (
-            ("encoder_heads", self.encoder_heads, self.encoder_width),
-            ("image_heads", self.image_heads, self.decoder_width),
-            ("state_heads", self.state_heads, self.decoder_width),
-            ("ray_heads", self.ray_heads if self.ray_depth else 1, self.encoder_width if self.ray_depth else 4),
+            ("encoder_heads", self.encoder_heads, self.encoder_width, 4),
+            ("image_heads", self.image_heads, self.decoder_width, 4),
+            ("state_heads", self.state_heads, self.decoder_width, 4),
+            ("ray_heads", self.ray_heads if self.ray_depth else 1, self.encoder_width if self.ray_depth else 4, 4),
         )
-        for name, count, width in heads:
-            if count < 1 or width % (4 * count):
-                raise CheckpointError(f"{name}={count}: {width} channels must split into heads of a multiple of 4")
+        check_heads(heads)
         if self.state_layout not in ("2d", "1d"):
             raise CheckpointError(f"state_layout={self.state_layout!r}; there are 2d and 1d")
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Cut3rConfig:
         """Rebuild from `to_dict`. Raises CheckpointError for names it does not know."""
-        known = {f.name for f in fields(cls)}
-        if unknown := sorted(set(values) - known):
-            raise CheckpointError(f"configuration has unknown entries {unknown}; this version knows {sorted(known)}")
-        plain: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
-        return cls(**plain)
+        return rebuild(cls, values)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""

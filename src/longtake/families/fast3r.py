@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from longtake.detokenize.pair import PairHeads
 from longtake.errors import CapabilityError, CheckpointError
-from longtake.families.published import refuse_unknown_modes
+from longtake.families.published import check_heads, rebuild, refuse_unknown_modes
 from longtake.frame import PATCH, Flags, Heads, Tokens, Views
 from longtake.memory.joint import JointExchange, JointMemory, JointState, draw_seed, frame_numbers
 from longtake.nn.rope import grid_positions
@@ -48,21 +48,14 @@ class Fast3rConfig:
             ("encoder_heads", self.encoder_heads, self.encoder_width, 4),
             ("decoder_heads", self.decoder_heads, self.decoder_width, 2),
         )
-        for name, count, width, multiple in heads:
-            if count < 1 or width % (multiple * count):
-                raise CheckpointError(
-                    f"{name}={count}: {width} channels must split into heads of a multiple of {multiple}"
-                )
+        check_heads(heads)
         if self.window is not None and self.window < 2:
             raise CheckpointError(f"window={self.window}: at least 2, the first frame and the latest")
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Fast3rConfig:
         """Rebuild from `to_dict`. Raises CheckpointError for names it does not know."""
-        known = {f.name for f in fields(cls)}
-        if unknown := sorted(set(values) - known):
-            raise CheckpointError(f"configuration has unknown entries {unknown}; this version knows {sorted(known)}")
-        return cls(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
+        return rebuild(cls, values)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""

@@ -4,16 +4,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.functional import avg_pool2d
 
 from longtake.detokenize.heads import PublishedHeads
 from longtake.errors import CapabilityError, CheckpointError
-from longtake.families.published import refuse_unknown_modes
+from longtake.families.published import check_heads, rebuild, refuse_unknown_modes
 from longtake.frame import PATCH, Exchange, Flags, Heads, Tokens, Views
 from longtake.memory.pointers import PointerMemory, PointerState
 from longtake.nn.rope import grid_positions
@@ -57,18 +57,12 @@ class Point3rConfig:
             ("image_heads", self.image_heads, self.decoder_width, 4),  # the world tokens turn with two axes
             ("memory_heads", self.memory_heads, self.decoder_width, 1),
         )
-        for name, count, width, multiple in heads:
-            if count < 1 or width % (multiple * count):
-                wanted = f"heads of a multiple of {multiple}" if multiple > 1 else "equal heads"
-                raise CheckpointError(f"{name}={count}: {width} channels must split into {wanted}")
+        check_heads(heads)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Point3rConfig:
         """Rebuild from `to_dict`. Raises CheckpointError for names it does not know."""
-        known = {f.name for f in fields(cls)}
-        if unknown := sorted(set(values) - known):
-            raise CheckpointError(f"configuration has unknown entries {unknown}; this version knows {sorted(known)}")
-        return cls(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
+        return rebuild(cls, values)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""

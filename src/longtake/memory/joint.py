@@ -126,7 +126,7 @@ class JointMemory(nn.Module):
         return self.read((*earlier, tokens), numbers, trace=trace)
 
     def read(self, frames: Sequence[Tokens], numbers: Tensor, *, trace: dict[str, Any] | None = None) -> JointExchange:
-        """Decode frames that are known by numbers (n, V). trace: if given, receives all layers' tokens of all frames."""
+        """Decode frames that are known by numbers (n, V). trace: if given, receives every layer's tokens."""
         features = torch.cat([frame.features for frame in frames], 1)
         counts = [frame.features.shape[1] for frame in frames]
         index = self._codes(numbers).repeat_interleave(torch.tensor(counts, device=features.device), 1)

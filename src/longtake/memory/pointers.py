@@ -192,6 +192,7 @@ class PointerMemory(nn.Module):
         )
         memories, images = [memory], [image]
         for number, layer in enumerate(self.layers, 1):
+            assert isinstance(layer, TwinLayer)
             if number == self.depth and trace is None:  # what the last layer would do to the pointers, nothing reads
                 image, _ = layer.image(image, memory, image_tables[1], image_tables[0])
             else:
@@ -241,7 +242,7 @@ class PointerMemory(nn.Module):
                 old = new
             elif write and merge_steps is None:
                 old = (torch.cat((old[0], new[0])), torch.cat((old[1], new[1])))
-            elif write:
+            elif write and merge_steps is not None:
                 old = merge(*old, *new, merge_steps)
             positions.append(old[0])
             tokens.append(old[1])

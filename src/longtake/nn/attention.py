@@ -80,4 +80,4 @@ class CrossAttention(nn.Module):
         if table_x is not None and table_y is not None:
             query, key = rotate(query, table_x), rotate(key, table_y)
         logit = mean_logit(query, key) if want_logit else None
-        return self.proj(merge_heads(scaled_dot_product_attention(query, key, value, scale=self.scale))), logit
+        return self.proj(merge_heads(scaled_dot_product_attention(query, key, value))), logit
