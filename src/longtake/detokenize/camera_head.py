@@ -56,6 +56,7 @@ class CameraHead(nn.Module):
         for _ in range(self.rounds):
             x = self._modulated(start, pose)
             for i, block in enumerate(self.trunk):
+                assert isinstance(block, ScaledBlock)
                 x, caches[i] = block.step(x, caches[i])
             pose = self._add(x, pose)
             poses.append(_activated(pose))

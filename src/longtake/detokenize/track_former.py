@@ -26,8 +26,8 @@ class JointCrossAttention(nn.Module):
         weight, bias = self.qkv.weight, self.qkv.bias
         query = linear(x, weight[:width], bias[:width])
         key, value = linear(y, weight[width:], bias[width:]).chunk(2, -1)
-        heads = (split_heads(each, self.heads) for each in (query, key, value))
-        return self.proj(merge_heads(scaled_dot_product_attention(*heads)))
+        query, key, value = (split_heads(each, self.heads) for each in (query, key, value))
+        return self.proj(merge_heads(scaled_dot_product_attention(query, key, value)))
 
 
 class TrackBlock(nn.Module):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -18,11 +19,22 @@ from longtake.detokenize.camera_head import CameraHead
 from longtake.detokenize.dpt import channels_last
 from longtake.detokenize.dpt_uv import UvDptHead
 from longtake.detokenize.track_head import TrackHead
+from longtake.errors import CapabilityError
+from longtake.families.contract import Capabilities, refuse
 from longtake.families.vggt_config import VggtConfig
+from longtake.frame import Flags, Growing, Heads, PixelMap, Tokens, Views
+from longtake.geometry.camera import unproject
+from longtake.geometry.pose import inverse, pose7_from_matrix
+from longtake.geometry.pose_encoding import decode_camera
 from longtake.memory.alternating import AlternatingAttention
+from longtake.memory.full import append, full_layout, read_all
+from longtake.memory.keep import Keep
+from longtake.nn import grid_positions
 from longtake.tokenize.dinov2 import DinoEncoder
+from longtake.tokenize.images_wide import prepare_wide
 
 CHUNK = 8  # frames that the dense heads take at once: their maps are large
+SMALLEST_ANGLE = 1e-2  # radians: where the head's view angle is clipped to 0, streams still get a finite focal length
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +49,27 @@ class VggtOutputs:
     layers: Mapping[int, Tensor]  # (n, S, tokens, 2C) by layer
 
 
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What one pass over a stream's memory and its new frame gives."""
+
+    layers: Mapping[int, Tensor]  # (1, T, tokens, 2C) by layer; the last of the T frames is the new one
+    pose_rounds: Tensor  # (rounds, 1, T, 9)
+    memory: Mapping[str, Tensor]  # what is kept if the frame may write
+    size: tuple[int, int]  # (H, W)
+
+
 class Vggt(nn.Module):
     """DINOv2 features, alternating attention, and heads for cameras, depth, points and tracks."""
+
+    capabilities: ClassVar[Capabilities] = Capabilities(
+        memory="full",
+        cost="frame t reads all t frames again: time and working memory grow with t, attention with t squared",
+        bounded=False,
+        batch=False,
+        revises=True,
+        tracks=True,
+    )
 
     def __init__(self, config: VggtConfig) -> None:
         super().__init__()
@@ -137,3 +168,75 @@ class Vggt(nn.Module):
 
     def _patches(self, layers: Mapping[int, Tensor]) -> Sequence[Tensor]:
         return [layers[i][:, :, self.memory.special :] for i in self.config.dpt_read]
+
+    # --- behind a stream ---
+
+    def prepare(self, image: np.ndarray) -> tuple[np.ndarray, PixelMap]:
+        """As the published loader: the width becomes config.size, a height beyond it is cut off at the centre."""
+        return prepare_wide(image, self.config.size, patch=self.config.patch)
+
+    def writer(self, rule: Any = None, *, window: int | None = None, revise: bool = True, **others: Any) -> Keep:
+        """All frames are read, or with a window the first and the last window - 1. Raises CapabilityError."""
+        rule = None if rule == Keep.name else rule
+        refuse("full attention", "its memory is every frame; window= bounds it.", rule=rule, **others)
+        if window is not None and window < 2:
+            raise CapabilityError(f"window={window}: give at least 2 frames, the first and the newest.")
+        return Keep(window=window, revise=revise)
+
+    def begin(self, n: int, writer: Any = None) -> Growing:
+        """The state of n streams before their first view: nothing but the pose chain."""
+        weight = self.memory.camera_token
+        precise = torch.promote_types(weight.dtype, torch.float32)
+        chain = torch.eye(4, dtype=precise, device=weight.device).expand(n, 4, 4)
+        return Growing(memories=({},) * n, world_from_chunk=chain, layout=self.layout(weight.dtype))
+
+    def layout(self, dtype: torch.dtype) -> Mapping[str, tuple[torch.dtype, tuple[int, ...]]]:
+        """Names, types and shapes of what is kept of one stream; -1 is any length."""
+        return full_layout(self.config.width, dtype)
+
+    def tokenize(self, views: Views) -> Tokens:
+        """Encode n views of one size. Stateless. Raises CapabilityError without an image."""
+        if views.image is None or views.rays is not None:
+            raise CapabilityError("this family sees images only: views need one, and no ray maps")
+        size = (int(views.image.shape[-2]), int(views.image.shape[-1]))
+        features = self.encoder(views.image * 0.5 + 0.5)
+        everywhere = torch.ones(len(features), dtype=torch.bool, device=features.device)
+        positions = grid_positions(*self.grid(size), features.device)
+        return Tokens(features=features, positions=positions, size=size, has_image=everywhere)
+
+    def exchange(self, state: Growing, tokens: Tokens, keep: Keep) -> Reading:
+        """All kept frames and the new one read each other. One stream."""
+        (memory,) = state.memories
+        layers, features = read_all(self.memory, memory, tokens, self.grid(tokens.size), self.wanted)
+        pose_rounds = self.cameras(layers)
+        if not keep.revise:
+            layers = {i: each[:, -1:] for i, each in layers.items()}
+            pose_rounds = pose_rounds[:, :, -1:]
+        return Reading(layers, pose_rounds, append(features, tokens.size, keep), tokens.size)
+
+    def detokenize(self, reading: Reading) -> Heads:
+        """Depth, cameras and points of the T frames read, the new one last. World = the model's own."""
+        said = self.outputs(reading.layers, reading.size, reading.pose_rounds)
+        encoding = said.pose_rounds[-1, 0].to(torch.promote_types(said.depth.dtype, torch.float32))
+        encoding = torch.cat((encoding[:, :7], encoding[:, 7:].clamp_min(SMALLEST_ANGLE)), -1)
+        cam_from_world, intrinsics = decode_camera(encoding, *reading.size)
+        return Heads(
+            points_self=unproject(said.depth[0], intrinsics),
+            confidence_self=said.confidence[0],
+            points_world=said.points_world[0],
+            confidence_world=said.confidence_world[0],
+            pose=pose7_from_matrix(inverse(cam_from_world)),
+            intrinsics=intrinsics,
+        )
+
+    def commit(self, state: Growing, reading: Reading, keep: Keep, flags: Flags) -> Growing:
+        """The state after the view: appended to, as it was, or empty after a reset. Pure."""
+        memory = reading.memory if bool(flags.update.all()) else state.memories[0]
+        return state.with_(memories=({} if bool(flags.reset.all()) else memory,))
+
+    def step(
+        self, state: Growing, tokens: Tokens, keep: Keep, flags: Flags, *, show: bool = True
+    ) -> tuple[Heads | None, Growing]:
+        """One view of one stream."""
+        reading = self.exchange(state, tokens, keep)
+        return self.detokenize(reading) if show else None, self.commit(state, reading, keep, flags)

@@ -80,7 +80,8 @@ class VggtConfig:
         known = {f.name for f in fields(cls)}
         if unknown := sorted(set(values) - known):
             raise CheckpointError(f"configuration has unknown entries {unknown}; this version knows {sorted(known)}")
-        return cls(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
+        plain: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
+        return cls(**plain)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -102,7 +103,7 @@ class VggtConfig:
         for name, wanted in fixed:
             if dino.get(name, wanted) != wanted:
                 raise CheckpointError(f"dino.{name}={dino[name]!r} differs from the aggregator's {wanted!r}")
-        named = {
+        named: dict[str, Any] = {
             "image_size": values.get("img_size"),
             "patch": values.get("patch_size"),
             "encoder_depth": dino.get("depth"),
@@ -123,7 +124,9 @@ class VggtConfig:
             named[ours] = (track or {}).get(theirs)
         if track is None:
             named["track_features"] = 0
-        told = {name: tuple(v) if isinstance(v, (list, tuple)) else v for name, v in named.items() if v is not None}
+        told: dict[str, Any] = {
+            name: tuple(v) if isinstance(v, (list, tuple)) else v for name, v in named.items() if v is not None
+        }
         return cls(causal=causal, width=width, registers=registers, **_floats(told))
 
 

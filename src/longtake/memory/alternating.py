@@ -25,9 +25,11 @@ class AlternatingAttention(nn.Module):
         self.depth, self.head_dim, self.rope_base = depth, width // heads, rope_base
         self.camera_token = nn.Parameter(torch.randn(1, 2, 1, width) * 0.02)  # slot 0: first frame, 1: all others
         self.register_token = nn.Parameter(torch.randn(1, 2, registers, width) * 0.02)
-        self.frame_blocks, self.global_blocks = (
-            nn.ModuleList(ScaledBlock(width, heads, mlp_ratio, normed=True) for _ in range(depth)) for _ in range(2)
-        )
+
+        def stack() -> nn.ModuleList:
+            return nn.ModuleList(ScaledBlock(width, heads, mlp_ratio, normed=True) for _ in range(depth))
+
+        self.frame_blocks, self.global_blocks = stack(), stack()
 
     @property
     def special(self) -> int:
@@ -84,7 +86,9 @@ class AlternatingAttention(nn.Module):
         caches: list[KeysValues] = []
         for i in range(self.depth):
             within = self.frame_blocks[i](x, table)
-            x, cache = self.global_blocks[i].step(within, past[i] if past else None, table)
+            block = self.global_blocks[i]
+            assert isinstance(block, ScaledBlock)
+            x, cache = block.step(within, past[i] if past else None, table)
             caches.append(cache)
             if i in wanted:
                 layers[i] = torch.cat((within, x), -1)[:, None]

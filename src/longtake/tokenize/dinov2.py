@@ -48,7 +48,7 @@ class DinoEncoder(nn.Module):
         """Learned positions (1, 1 + h * w, width) for a grid; as stored only for a square image of the stored size."""
         if square and grid[0] * grid[1] == self.side**2:
             return self.positions
-        # float32 and antialiased also when enlarging: PyTorch then takes another kernel (a = -0.5, borders renormalised)
+        # float32, and antialiased also when enlarging: that is another kernel (a = -0.5, borders renormalised).
         stored = self.positions[:, 1:].float().unflatten(1, (self.side, self.side)).permute(0, 3, 1, 2)
         resized = interpolate(stored, size=grid, mode="bicubic", antialias=True, align_corners=False)
         patches = resized.flatten(2).transpose(1, 2).to(self.positions.dtype)
