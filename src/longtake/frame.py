@@ -119,6 +119,9 @@ class Heads:
     confidence_world: Tensor  # (n, H, W) >= 1
     pose: Tensor  # (n, 7): translation xyz and quaternion wxyz of world_from_cam
     color: Tensor | None = None  # (n, H, W, 3) in [-1, 1]
+    intrinsics: Tensor | None = (
+        None  # (n, 3, 3) in pixels, where a head predicts them; else they are fitted to the points
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,10 +183,98 @@ class State:
         """Move to a device."""
         return self.map(lambda tensor: tensor.to(device))
 
+    def pick(self, index: Tensor) -> State:
+        """The streams at index (k,), in that order."""
+        return self.map(lambda tensor: tensor[index])
+
+    def put(self, index: Tensor, part: State) -> State:
+        """Return the whole with the streams at index (k,) taken from `part`."""
+        new = part.tensors()
+        return State.from_tensors(
+            {name: old.index_copy(0, index, new[name].to(old.dtype)) for name, old in self.tensors().items()}
+        )
+
+    def restored(self, named: Mapping[str, Tensor]) -> State:
+        """Rebuild what `tensors` gave, for the streams of this fresh state. Raises ValueError if it does not fit."""
+        return State.from_tensors(_same_layout(named, self.tensors()))
+
     @property
     def nbytes(self) -> int:
         """Bytes that all tensors take."""
         return sum(tensor.numel() * tensor.element_size() for tensor in self.tensors().values())
+
+
+@dataclass(frozen=True, slots=True)
+class Growing:
+    """n streams whose memories grow, each at its own pace: tensors only, as in `State`.
+
+    What a memory holds is its family's business; before a stream's first view it is empty.
+    """
+
+    memories: tuple[Mapping[str, Tensor], ...]  # one per stream
+    world_from_chunk: Tensor  # (n, 4, 4): pose chain over the resets so far
+    layout: Mapping[str, tuple[torch.dtype, tuple[int, ...]]]  # of a memory's tensors; -1: any length. Not state
+
+    def with_(self, **changes: Any) -> Growing:
+        """Return a copy with some fields replaced."""
+        return replace(self, **changes)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Every tensor by name; those of stream 3 are named `3.NAME`."""
+        named = {f"{i}.{name}": tensor for i, each in enumerate(self.memories) for name, tensor in each.items()}
+        return named | {"world_from_chunk": self.world_from_chunk}
+
+    def map(self, function: Any) -> Growing:
+        """Apply a function to every tensor."""
+        return self.with_(
+            memories=tuple({name: function(tensor) for name, tensor in each.items()} for each in self.memories),
+            world_from_chunk=function(self.world_from_chunk),
+        )
+
+    def to(self, device: torch.device | str) -> Growing:
+        """Move to a device."""
+        return self.map(lambda tensor: tensor.to(device))
+
+    def pick(self, index: Tensor) -> Growing:
+        """The streams at index (k,), in that order."""
+        memories = tuple(self.memories[i] for i in index.tolist())
+        return self.with_(memories=memories, world_from_chunk=self.world_from_chunk[index])
+
+    def put(self, index: Tensor, part: Growing) -> Growing:
+        """Return the whole with the streams at index (k,) taken from `part`."""
+        memories = list(self.memories)
+        for i, memory in zip(index.tolist(), part.memories, strict=True):
+            memories[i] = memory
+        chain = self.world_from_chunk.index_copy(0, index, part.world_from_chunk)
+        return self.with_(memories=tuple(memories), world_from_chunk=chain)
+
+    def restored(self, named: Mapping[str, Tensor]) -> Growing:
+        """Rebuild what `tensors` gave, for the streams of this fresh state. Raises ValueError if it does not fit."""
+        wanted, memories = {"world_from_chunk": self.world_from_chunk}, []
+        for i in range(len(self.memories)):
+            own = {n.removeprefix(f"{i}."): t for n, t in named.items() if n.startswith(f"{i}.")}
+            for name, (dtype, shape) in self.layout.items() if own else ():
+                found = own[name].shape if name in own else shape
+                free = [f if s < 0 else s for f, s in zip(found, shape, strict=False)] + list(shape[len(found) :])
+                wanted[f"{i}.{name}"] = torch.empty(free, dtype=dtype, device="meta")
+            memories.append(own)
+        _same_layout(named, wanted)
+        return self.with_(memories=tuple(memories), world_from_chunk=named["world_from_chunk"])
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that all tensors take."""
+        return sum(tensor.numel() * tensor.element_size() for tensor in self.tensors().values())
+
+
+def _same_layout(named: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """Return `named` if names, shapes and types are those of `wanted`. Raises ValueError with what differs."""
+    found, needed = ({k: (tuple(t.shape), t.dtype) for k, t in each.items()} for each in (named, wanted))
+    if found != needed:
+        differ = sorted(k for k in found.keys() | needed.keys() if found.get(k) != needed.get(k))
+        told = [f"{k}: {found.get(k, 'missing')}, wanted {needed.get(k, 'none')}" for k in differ[:5]]
+        raise ValueError("; ".join(told))
+    return named
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,11 +71,11 @@ class Fast3rCase:
     def _play(self, images: list[Tensor], numbers: Tensor) -> dict[str, Tensor]:
         trace: dict[str, Any] = {}
         tokens = [self.model.tokenize(Views(image=image)) for image in images]
-        exchange = self.model.memory.read(tokens, numbers, trace=trace)
+        read = self.model.memory.read(tokens, numbers, trace=trace)
         made = {f"aux.decoder.{i}": tensor for i, tensor in enumerate(trace["layers"][1:])}
         made["aux.encoder_tokens"] = trace["layers"][0]
         heads = self.model.heads
-        for i, (layers, each) in enumerate(zip(exchange.layers, exchange.tokens, strict=True)):
+        for i, (layers, each) in enumerate(zip(read, tokens, strict=True)):
             # Before the own points are scaled to the world's units.
             made[f"view{i}.pts3d_local"], made[f"view{i}.conf_local"] = heads.maps(heads.own, layers, each.size)
             both = heads(layers, layers, each.size)

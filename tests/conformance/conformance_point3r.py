@@ -19,8 +19,8 @@ from torch import Tensor
 from longtake.checkpoints.strict import load_strict
 from longtake.families.point3r import Point3r, Point3rConfig
 from longtake.families.point3r_keys import translate
-from longtake.frame import Flags, Views
-from longtake.memory.pointers import merge_distance
+from longtake.frame import Views
+from longtake.memory.pointers import Memory, merge_distance
 
 Run = dict[str, Any]  # an entry of case.json
 Tensors = dict[str, Tensor]
@@ -40,9 +40,9 @@ def build(
 @torch.no_grad()
 def walk(model: Point3r, frames: Tensor, stride: int) -> tuple[Tensors, Tensors]:
     """Feed frames (V, 3, H, W) to one stream; return what has goldens, and what the debug files hold."""
-    state = model.begin(1)
+    memory: Memory = {}
     views: dict[str, list[Tensor]] = {}
-    made: Tensors = {"mem_init": state.pose_memory[0]}
+    made: Tensors = {"mem_init": model.memory.pose_memory.start[0]}
     debug: Tensors = {}
     counts, thresholds, fresh = [], [], []
 
@@ -52,9 +52,9 @@ def walk(model: Point3r, frames: Tensor, stride: int) -> tuple[Tensors, Tensors]
     for i, frame in enumerate(frames):
         trace: dict[str, Any] = {}
         tokens = model.tokenize(Views(image=frame[None]))
-        exchange = model.exchange(state, tokens, trace=trace)
+        exchange = model.exchange(memory, tokens, trace=trace)
         heads = model.detokenize(exchange)
-        after = model.commit(state, exchange, heads, Flags.plain(1))
+        after = model.commit(memory, exchange, heads)
         for name, ours in HEAD_FIELDS.items():
             value = getattr(heads, ours)
             if value is not None:
@@ -62,20 +62,22 @@ def walk(model: Point3r, frames: Tensor, stride: int) -> tuple[Tensors, Tensors]
         keep("pose_token_in", exchange.pose_token_in)
         keep("pose_token_out", exchange.layers[-1][:, 0])
         keep("global_img_feat", tokens.features.mean(1))
-        keep("mem_after", after.pose_memory)
-        keep("patch_pos", after.patches)
+        keep("mem_after", after["pose_memory"])
+        keep("patch_pos", after["patches"])
         if i == 0:
             made["pointer_init_feat"] = trace["memory"][0][0]
         else:
-            thresholds.append(merge_distance(state.positions[0], after.patches[0], model.config.merge_steps or 20))
-        made |= {f"pointer_pos.{i}": after.positions[0], f"pointer_feat.{i}": after.tokens[0]}
+            thresholds.append(
+                merge_distance(memory["positions"][0], after["patches"][0], model.config.merge_steps or 20)
+            )
+        made |= {f"pointer_pos.{i}": after["positions"][0], f"pointer_feat.{i}": after["tokens"][0]}
         debug |= {f"frame{i}.dec_mem.{layer}": tensor[0] for layer, tensor in enumerate(trace["memory"])}
         debug |= {f"frame{i}.dec_img.{layer}": tensor[0] for layer, tensor in enumerate(trace["image"])}
         debug |= {f"frame{i}.enc_feat": tokens.features[0]}
         debug |= {f"frame{i}.pos_img": trace["image_positions"][0], f"frame{i}.pos_mem": trace["memory_positions"][0]}
-        counts.append(int(after.count))
+        counts.append(after["tokens"].shape[1])
         fresh.append(tokens.features.shape[1])
-        state = after
+        memory = after
     added = [after - before for before, after in zip(counts, counts[1:], strict=False)]
     made |= {"count": torch.tensor(counts), "added": torch.tensor(added)}
     made["merged"] = torch.tensor([n - new for n, new in zip(fresh[1:], added, strict=True)])

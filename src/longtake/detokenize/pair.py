@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 
 from longtake.detokenize.dpt import DptAdapter, channels_last
@@ -45,4 +46,15 @@ def with_pose(own: Tensor, own_confidence: Tensor, world: Tensor, world_confiden
         points_world=world,
         confidence_world=world_confidence,
         pose=pose7_from_matrix(world_from_cam),
+    )
+
+
+def stack_heads(heads: Sequence[Heads]) -> Heads:
+    """Join what was said of several frames of one size along the first axis."""
+    return Heads(
+        points_self=torch.cat([each.points_self for each in heads]),
+        confidence_self=torch.cat([each.confidence_self for each in heads]),
+        points_world=torch.cat([each.points_world for each in heads]),
+        confidence_world=torch.cat([each.confidence_world for each in heads]),
+        pose=torch.cat([each.pose for each in heads]),
     )

@@ -9,18 +9,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from longtake.detokenize.heads import ConvHeads, PublishedHeads
 from longtake.errors import CapabilityError, CheckpointError
+from longtake.families.contract import Capabilities, refuse
 from longtake.families.published import check_heads, rebuild, refuse_unknown_modes
-from longtake.frame import PATCH, Exchange, Flags, Heads, Policy, State, Tokens, Views
+from longtake.frame import PATCH, Exchange, Flags, Heads, PixelMap, Policy, State, Tokens, Views
 from longtake.memory.recurrent import RecurrentMemory
 from longtake.nn.rope import grid_positions
 from longtake.rules.contract import Rule
+from longtake.rules.table import get_rule
+from longtake.tokenize.images import prepare
 from longtake.tokenize.vit import PatchEncoder
 
 STREAMING = Policy()
@@ -114,6 +118,10 @@ class Cut3rConfig:
 
 class Cut3r(nn.Module):
     """Tokenize, exchange, detokenize, commit: the four steps of a recurrent reconstructor."""
+
+    capabilities: ClassVar[Capabilities] = Capabilities(
+        memory="recurrent", cost="constant time and memory for ever", bounded=True, batch=True, rules=True
+    )
 
     def __init__(self, config: Cut3rConfig) -> None:
         super().__init__()
@@ -216,3 +224,23 @@ class Cut3r(nn.Module):
         return self.memory.commit(
             state, exchange, step.rate, step.direction, step.buffers, flags, start, restart=policy.restart_after_reset
         )
+
+    # --- behind a stream ---
+
+    def prepare(self, image: np.ndarray) -> tuple[np.ndarray, PixelMap]:
+        """Resize and crop a picture as the weights were trained for."""
+        c = self.config
+        return prepare(image, c.image_size, square_ok=c.square_ok, short_side_crop=c.square_crop)
+
+    def writer(self, rule: str | Rule | None = None, *, revise: bool | None = None, **others: Any) -> Rule:
+        """The update rule, ttt3r by default. Raises CapabilityError for options of memories that grow."""
+        refuse("recurrent", "its memory is constant; choose an update rule, rule=.", **others)
+        return get_rule("ttt3r" if rule is None else rule)
+
+    def step(
+        self, state: State, tokens: Tokens, rule: Rule, flags: Flags, *, show: bool = True
+    ) -> tuple[Heads | None, State]:
+        """One view of each stream."""
+        exchange = self.exchange(state, tokens, rule)
+        new = self.commit(state, exchange, rule, flags)
+        return self.detokenize(exchange) if show else None, new

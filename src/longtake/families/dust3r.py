@@ -9,17 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, ClassVar
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from longtake.detokenize.pair import PairHeads, with_pose
-from longtake.errors import CapabilityError
+from longtake.families.contract import Capabilities
+from longtake.families.growing import GrowingFamily, Memory
 from longtake.families.published import check_heads, rebuild, refuse_unknown_modes
-from longtake.frame import PATCH, Flags, Heads, Tokens, Views
-from longtake.memory.reference import PairDecoder, PairExchange, ReferenceState
-from longtake.nn.rope import grid_positions
+from longtake.frame import Heads, Tokens, Views
+from longtake.memory.keep import Keep
+from longtake.memory.reference import PairDecoder, PairExchange
 from longtake.tokenize.vit import PatchEncoder
 
 
@@ -92,8 +92,16 @@ class Pair:
     confidence_second: Tensor  # (n, H2, W2) > 1
 
 
-class Dust3r(nn.Module):
-    """`forward` takes a pair, as published; the four steps pair every frame of a stream with its first."""
+class Dust3r(GrowingFamily):
+    """`forward` takes a pair, as published. Behind a stream, every frame is paired with the stream's first."""
+
+    title: ClassVar[str] = "DUSt3R"
+    capabilities: ClassVar[Capabilities] = Capabilities(
+        memory="first frame",
+        cost="constant time and memory; frames that show nothing of the first one cannot be placed",
+        bounded=True,
+        batch=False,
+    )
 
     def __init__(self, config: Dust3rConfig) -> None:
         super().__init__()
@@ -120,38 +128,17 @@ class Dust3r(nn.Module):
         heads = self.heads
         return Pair(*heads.maps(heads.own, own, a.size), *heads.maps(heads.world, world, b.size))
 
-    def begin(self, n: int) -> ReferenceState:
-        """The state of n streams before their first frame."""
-        return self.memory.begin(n)
-
-    def tokenize(self, views: Views) -> Tokens:
-        """Encode n views of one size. Stateless. Raises CapabilityError without an image."""
-        if views.image is None or views.rays is not None:
-            raise CapabilityError("DUSt3R sees images only: views need one, and no ray maps")
-        n, (height, width) = views.image.shape[0], views.image.shape[-2:]
-        features, _ = self.image_encoder(views.image)
-        everywhere = torch.ones(n, dtype=torch.bool, device=features.device)
-        return Tokens(
-            features=features,
-            positions=grid_positions(height // PATCH, width // PATCH, features.device),
-            size=(height, width),
-            has_image=everywhere if views.has_image is None else views.has_image,
-        )
-
-    def exchange(self, state: ReferenceState, tokens: Tokens) -> PairExchange:
-        """Pair each frame with its stream's first one, both ways round."""
-        return self.memory.exchange(state, tokens)
+    def exchange(self, memory: Memory, tokens: Tokens, keep: Keep, **options: Any) -> PairExchange:
+        """Pair the frame with its stream's first one, both ways round."""
+        return self.memory.exchange(memory, tokens)
 
     def detokenize(self, exchange: PairExchange) -> Heads:
-        """Both pointmaps of each frame, and the pose that lays one over the other; the identity for a first frame."""
+        """Both pointmaps of the frame and the pose that lays one over the other; the identity for a first frame."""
         size = exchange.tokens.size
-        own, own_confidence = self.heads.maps(self.heads.own, exchange.own, size)
-        world, world_confidence = self.heads.maps(self.heads.world, exchange.world, size)
-        first = exchange.first[:, None, None]
-        world = torch.where(first[..., None], own, world)
-        world_confidence = torch.where(first, own_confidence, world_confidence)
-        return with_pose(own, own_confidence, world, world_confidence)
+        own = self.heads.maps(self.heads.own, exchange.own, size)
+        world = own if exchange.world is None else self.heads.maps(self.heads.world, exchange.world, size)
+        return with_pose(*own, *world)
 
-    def commit(self, state: ReferenceState, tokens: Tokens, flags: Flags) -> ReferenceState:
-        """The state after the view. Pure."""
-        return self.memory.commit(state, tokens, flags, self.begin(state.seen.shape[0]))
+    def commit(self, memory: Memory, exchange: PairExchange, heads: Heads) -> Memory:
+        """The stream's first frame. Pure."""
+        return self.memory.write(memory, exchange.tokens)

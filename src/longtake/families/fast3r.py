@@ -5,17 +5,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, ClassVar
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from longtake.detokenize.pair import PairHeads
+from longtake.detokenize.pair import PairHeads, stack_heads
 from longtake.errors import CapabilityError, CheckpointError
+from longtake.families.contract import Capabilities, refuse
+from longtake.families.growing import GrowingFamily, Memory
 from longtake.families.published import check_heads, rebuild, refuse_unknown_modes
-from longtake.frame import PATCH, Flags, Heads, Tokens, Views
-from longtake.memory.joint import JointExchange, JointMemory, JointState, draw_seed, frame_numbers
-from longtake.nn.rope import grid_positions
+from longtake.frame import Heads, Tokens, Views
+from longtake.memory.joint import JointExchange, JointMemory, draw_seed, frame_numbers
+from longtake.memory.keep import Keep
 from longtake.tokenize.vit import PatchEncoder
 
 
@@ -37,7 +38,6 @@ class Fast3rConfig:
     dpt_layers: tuple[int, ...] = (96, 192, 384, 768)
     random_numbers: bool = True  # frames after the first are known by random numbers, not by 1, 2, 3
     sharpened: bool = False  # a steeper softmax in the decoder; the released configuration has it off
-    window: int | None = None  # frames that a stream keeps: the first and the latest; None: all
     square_ok: bool = False  # whether square images stay square (the published loader makes them 4:3)
     square_crop: bool = False
     is_metric: bool = False
@@ -49,8 +49,6 @@ class Fast3rConfig:
             ("decoder_heads", self.decoder_heads, self.decoder_width, 2),
         )
         check_heads(heads)
-        if self.window is not None and self.window < 2:
-            raise CheckpointError(f"window={self.window}: at least 2, the first frame and the latest")
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Fast3rConfig:
@@ -91,8 +89,17 @@ class Fast3rConfig:
         )
 
 
-class Fast3r(nn.Module):
-    """Tokenize, exchange, detokenize, commit. One exchange predicts every frame anew."""
+class Fast3r(GrowingFamily):
+    """`forward` is the published program's pass over a set of frames. Behind a stream, each new frame revises all."""
+
+    title: ClassVar[str] = "Fast3R"
+    capabilities: ClassVar[Capabilities] = Capabilities(
+        memory="full",
+        cost="frame t reads all t frames again: time and working memory grow with t, attention with t squared",
+        bounded=False,
+        batch=False,
+        revises=True,
+    )
 
     def __init__(self, config: Fast3rConfig) -> None:
         super().__init__()
@@ -105,44 +112,12 @@ class Fast3r(nn.Module):
             c.decoder_width,
             c.decoder_depth,
             c.decoder_heads,
+            random_numbers=c.random_numbers,
             sharpened=c.sharpened,
             mlp_ratio=c.mlp_ratio,
         )
         widths = (c.encoder_width, c.decoder_width, c.decoder_width, c.decoder_width)
         self.heads = PairHeads(widths, c.dpt_width, c.dpt_last, c.dpt_layers)
-
-    def begin(self, n: int, seed: int | None = 0) -> JointState:
-        """The state of n takes before their first frame. seed: of the frames' numbers; fixed, so that runs repeat."""
-        return self.memory.begin(n, seed if self.config.random_numbers else None)
-
-    def tokenize(self, views: Views) -> Tokens:
-        """Encode n views of one size. Stateless. Raises CapabilityError without an image."""
-        if views.image is None or views.rays is not None:
-            raise CapabilityError("Fast3R sees images only: views need one, and no ray maps")
-        n, (height, width) = views.image.shape[0], views.image.shape[-2:]
-        features, _ = self.image_encoder(views.image)
-        return Tokens(
-            features=features,
-            positions=grid_positions(height // PATCH, width // PATCH, features.device),
-            size=(height, width),
-            has_image=torch.ones(n, dtype=torch.bool, device=features.device),
-        )
-
-    def exchange(self, state: JointState, tokens: Tokens, **options: Any) -> JointExchange:
-        """All frames so far and the new one read each other."""
-        return self.memory.exchange(state, tokens, **options)
-
-    def detokenize(self, exchange: JointExchange, frames: Sequence[int] | None = None) -> tuple[Heads, ...]:
-        """Both pointmaps of each frame, the newest last, and the pose that lays one over the other.
-
-        frames: only these, as indices into the exchange.
-        """
-        wanted = range(len(exchange.tokens)) if frames is None else frames
-        return tuple(self.heads(exchange.layers[i], exchange.layers[i], exchange.tokens[i].size) for i in wanted)
-
-    def commit(self, state: JointState, tokens: Tokens, flags: Flags) -> JointState:
-        """The state with the new frame's tokens appended. Pure."""
-        return self.memory.commit(state, tokens, flags, self.config.window)
 
     def forward(self, images: Sequence[Tensor], numbers: Tensor | None = None) -> tuple[Heads, ...]:
         """Predict V views at once: images (n, 3, H_v, W_v) in [-1, 1], of any sizes.
@@ -153,4 +128,28 @@ class Fast3r(nn.Module):
         if numbers is None:
             seed = draw_seed() if self.config.random_numbers else None
             numbers = frame_numbers(images[0].shape[0], len(images), seed, images[0].device)
-        return self.detokenize(self.memory.read(tokens, numbers))
+        layers = self.memory.read(tokens, numbers)
+        return tuple(self.heads(each, each, own.size) for each, own in zip(layers, tokens, strict=True))
+
+    # --- behind a stream ---
+
+    def writer(self, rule: Any = None, *, window: int | None = None, revise: bool | None = None, **others: Any) -> Keep:
+        """All frames are read, or with a window the first and the last window - 1. Raises CapabilityError."""
+        rule = None if rule == Keep.name else rule
+        refuse("full attention", "its memory is every frame; window= bounds it.", rule=rule, **others)
+        if window is not None and window < 2:
+            raise CapabilityError(f"window={window}: give at least 2 frames, the first and the newest.")
+        return Keep(window=window, revise=revise is not False)
+
+    def exchange(self, memory: Memory, tokens: Tokens, keep: Keep, **options: Any) -> JointExchange:
+        """All frames kept of one stream and the new one read each other."""
+        return self.memory.exchange(memory, tokens, keep, **options)
+
+    def detokenize(self, exchange: JointExchange) -> Heads:
+        """Both pointmaps of each of T frames (T, ...), the newest last, and the pose that lays one over the other."""
+        heads = [self.heads(each, each, own.size) for each, own in zip(exchange.layers, exchange.tokens, strict=True)]
+        return heads[0] if len(heads) == 1 else stack_heads(heads)
+
+    def commit(self, memory: Memory, exchange: JointExchange, heads: Heads) -> Memory:
+        """The frames that stay for the next one. Pure."""
+        return exchange.memory

@@ -5,20 +5,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, ClassVar
 
-import torch
 from torch import nn
 from torch.nn.functional import avg_pool2d
 
 from longtake.detokenize.heads import PublishedHeads
-from longtake.errors import CapabilityError, CheckpointError
+from longtake.errors import CheckpointError
+from longtake.families.contract import Capabilities
+from longtake.families.growing import GrowingFamily, Memory
 from longtake.families.published import check_heads, rebuild, refuse_unknown_modes
-from longtake.frame import PATCH, Exchange, Flags, Heads, Tokens, Views
-from longtake.memory.pointers import PointerMemory, PointerState
-from longtake.nn.rope import grid_positions
+from longtake.frame import PATCH, Exchange, Heads, Tokens
+from longtake.memory.keep import Keep
+from longtake.memory.pointers import PointerMemory
 from longtake.nn.rope3d import BASES
 from longtake.tokenize.vit import PatchEncoder
+
+KEEP = Keep(revise=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +101,16 @@ class Point3rConfig:
         )
 
 
-class Point3r(nn.Module):
+class Point3r(GrowingFamily):
     """Tokenize, exchange, detokenize, commit. Unlike in a recurrent memory, commit needs what detokenize made."""
+
+    title: ClassVar[str] = "Point3R"
+    capabilities: ClassVar[Capabilities] = Capabilities(
+        memory="pointers",
+        cost="time and memory grow with the scene that was seen, not with the frames",
+        bounded=False,
+        batch=False,
+    )
 
     def __init__(self, config: Point3rConfig) -> None:
         super().__init__()
@@ -140,37 +151,18 @@ class Point3r(nn.Module):
         )
         self.point_value = nn.Linear(c.value_width, c.encoder_width)
 
-    def begin(self, n: int) -> PointerState:
-        """The state of n streams before their first view."""
-        return self.memory.begin(n)
-
-    def tokenize(self, views: Views) -> Tokens:
-        """Encode n views of one size. Stateless, so it may look ahead. Raises CapabilityError without an image."""
-        if views.image is None or views.rays is not None:
-            raise CapabilityError("Point3R sees images only: views need one, and no ray maps")
-        n, (height, width) = views.image.shape[0], views.image.shape[-2:]
-        features, _ = self.image_encoder(views.image)
-        everywhere = torch.ones(n, dtype=torch.bool, device=features.device)
-        return Tokens(
-            features=features,
-            positions=grid_positions(height // PATCH, width // PATCH, features.device),
-            size=(height, width),
-            has_image=everywhere if views.has_image is None else views.has_image,
-        )
-
-    def exchange(self, state: PointerState, tokens: Tokens, **options: Any) -> Exchange:
-        """The frames read the pointers."""
-        return self.memory.exchange(state, tokens, **options)
+    def exchange(self, memory: Memory, tokens: Tokens, keep: Keep = KEEP, **options: Any) -> Exchange:
+        """The frame reads the pointers of one stream."""
+        return self.memory.exchange(memory, tokens, **options)
 
     def detokenize(self, exchange: Exchange) -> Heads:
         """Pointmaps, confidence and pose from one exchange."""
         return self.heads(exchange)
 
-    def commit(self, state: PointerState, exchange: Exchange, heads: Heads, flags: Flags) -> PointerState:
-        """The state after the view: its patches added as pointers, or merged into near ones. Pure."""
-        points = heads.points_world.movedim(-1, 1)  # (n, 3, H, W)
+    def commit(self, memory: Memory, exchange: Exchange, heads: Heads) -> Memory:
+        """The pointers after the view: its patches added, or merged into near ones. Pure."""
+        points = heads.points_world.movedim(-1, 1)  # (1, 3, H, W)
         encoded, _ = self.point_encoder(points.to(self.point_value.weight.dtype))
         features = self.memory.describe(exchange, self.point_value(encoded))
         patches = avg_pool2d(points, PATCH).flatten(2).transpose(1, 2)
-        start = self.begin(state.tokens.shape[0])
-        return self.memory.commit(state, exchange, features, patches, flags, start, merge_steps=self.config.merge_steps)
+        return self.memory.write(memory, exchange, features, patches, self.config.merge_steps)

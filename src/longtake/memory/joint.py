@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The memory of Fast3R (arXiv 2501.13928): every frame's encoder tokens, read again by all frames when one arrives.
+"""The decoder of Fast3R (arXiv 2501.13928): the tokens of all frames attend to one another.
 
 Nothing but a number per frame, drawn at random, tells the decoder which tokens belong together; frame 0 has number 0
-and defines the world. So earlier frames are predicted anew each time: t frames cost O(t^2) attention. A window bounds
-it: the first frame and the latest ones stay.
+and defines the world. Tokens know where they are in their image from the encoder alone.
 """
 
 from __future__ import annotations
@@ -17,66 +16,37 @@ import torch
 from torch import Tensor, nn
 
 from longtake.errors import CapabilityError
-from longtake.frame import Flags, Tokens
+from longtake.frame import Tokens
+from longtake.memory.full import append, full_layout, one_size
+from longtake.memory.keep import Keep
 from longtake.nn import EncoderBlock, layer_norm
 
 FRAMES = 1000  # rows of the published table of frame numbers
+SEED = 0  # of a stream's numbers: fixed, so that runs repeat
 
-
-@dataclass(frozen=True, slots=True)
-class JointState:
-    """n takes between two frames, stepped together: all have seen the same number of frames, of the same sizes."""
-
-    features: tuple[Tensor, ...]  # one a frame: (n, N_v, D)
-    sizes: Tensor  # (V, 2) int64: (H, W) of each frame
-    numbers: Tensor  # (n, V) int64: what the decoder knows each frame by
-    order: Tensor  # (n, FRAMES) int64: the numbers to come, 0 first
-    taken: Tensor  # () int64: frames seen so far, those that left the window included
-
-    def tensors(self) -> dict[str, Tensor]:
-        """Every tensor by name; features are named `features.0` and so on."""
-        named = {name: getattr(self, name) for name in ("sizes", "numbers", "order", "taken")}
-        return named | {f"features.{i}": tensor for i, tensor in enumerate(self.features)}
-
-    @classmethod
-    def from_tensors(cls, named: Mapping[str, Tensor]) -> JointState:
-        """Build a state from what `tensors` returned."""
-        count = len(named) - 4
-        rest = {name: tensor for name, tensor in named.items() if not name.startswith("features.")}
-        return cls(features=tuple(named[f"features.{i}"] for i in range(count)), **rest)
-
-    def to(self, device: torch.device | str) -> JointState:
-        """Move to a device."""
-        return JointState.from_tensors({name: tensor.to(device) for name, tensor in self.tensors().items()})
-
-    def with_(self, **changes: Any) -> JointState:
-        """Return a copy with some fields replaced."""
-        return replace(self, **changes)
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes that all tensors take."""
-        return sum(tensor.numel() * tensor.element_size() for tensor in self.tensors().values())
+Memory = Mapping[str, Tensor]  # of one stream, see JointMemory.layout; empty before its first frame
+Layers = tuple[Tensor, Tensor, Tensor, Tensor]  # at the heads' hooks: (n, N, D), then three of (n, N, E)
 
 
 @dataclass(frozen=True, slots=True)
 class JointExchange:
     """One pass over all frames, the newest last."""
 
-    layers: tuple[tuple[Tensor, Tensor, Tensor, Tensor], ...]  # per frame, at the heads' hooks: (n, N_v, D), then E
+    layers: tuple[Layers, ...]  # per frame
     tokens: tuple[Tokens, ...]
+    memory: Memory  # what is kept if the newest frame may write
 
 
 def draw_seed() -> int:
-    """Draw the seed of a take's frame numbers from torch's global generator, as the published program does."""
+    """Draw the seed of frame numbers from torch's global generator, as the published program does in each call."""
     return int(torch.randint(0, 2**32, (1,)).item())
 
 
 def frame_numbers(n: int, frames: int, seed: int | None, device: torch.device | str = "cpu") -> Tensor:
     """The numbers of `frames` frames in n takes: (n, frames) int64, 0 first, then distinct ones of 1..999.
 
-    seed: of the draw, one generator for all takes in turn; None: 0, 1, 2 and so on. Fewer frames give a prefix.
-    Raises CapabilityError for more than 1000 frames.
+    seed: of the draw, one generator for all takes in turn; None: 0, 1, 2 and so on. Fewer frames give a prefix of one
+    take's numbers. Raises CapabilityError for more than 1000 frames.
     """
     if frames > FRAMES:
         raise CapabilityError(f"{frames} frames: the decoder tells at most {FRAMES} apart. Give a window= below that.")
@@ -84,7 +54,7 @@ def frame_numbers(n: int, frames: int, seed: int | None, device: torch.device | 
         return torch.arange(frames, device=device).expand(n, -1)
     generator = torch.Generator().manual_seed(seed)
     drawn = torch.stack([torch.randperm(FRAMES - 1, generator=generator)[: frames - 1] + 1 for _ in range(n)])
-    return torch.cat((torch.zeros_like(drawn[:, :1]) if frames > 1 else drawn.new_zeros(n, 1), drawn), 1).to(device)
+    return torch.cat((torch.zeros(n, 1, dtype=torch.int64), drawn), 1).to(device)
 
 
 class JointMemory(nn.Module):
@@ -97,53 +67,39 @@ class JointMemory(nn.Module):
         depth: int,
         heads: int,
         *,
+        random_numbers: bool = True,
         sharpened: bool = False,
         mlp_ratio: float = 4,
     ) -> None:
         super().__init__()
-        self.depth = depth
-        # The published programs can sharpen the softmax for more views than they were trained on; the weights do not.
+        self.feature_width, self.width, self.depth = feature_width, width, depth
+        self.random_numbers = random_numbers
+        # A steeper softmax for more frames than there were in training; the released configuration has it off.
         scale = math.sqrt(math.log(137) / math.log(20)) * (width // heads) ** -0.5 if sharpened else None
         self.embed = nn.Linear(feature_width, width)
         self.blocks = nn.ModuleList(EncoderBlock(width, heads, mlp_ratio, eps=1e-5, scale=scale) for _ in range(depth))
         self.norm = layer_norm(width)
-        self.width = width
 
-    def begin(self, n: int, seed: int | None = 0) -> JointState:
-        """The state of n takes before their first frame. seed: see `frame_numbers`."""
-        weight = self.norm.weight
-        order = frame_numbers(n, FRAMES, seed, weight.device)
-        none = order.new_zeros(0, 2)
-        return JointState((), none, order[:, :0], order, torch.zeros((), dtype=torch.int64, device=weight.device))
-
-    def exchange(self, state: JointState, tokens: Tokens, *, trace: dict[str, Any] | None = None) -> JointExchange:
-        """All frames so far and the new one read each other."""
-        earlier = tuple(
-            replace(tokens, features=features, positions=tokens.positions[:0], size=(height, width))
-            for features, (height, width) in zip(state.features, state.sizes.tolist(), strict=True)
-        )
-        numbers = torch.cat((state.numbers, self._next(state)), 1)
-        return self.read((*earlier, tokens), numbers, trace=trace)
-
-    def read(self, frames: Sequence[Tokens], numbers: Tensor, *, trace: dict[str, Any] | None = None) -> JointExchange:
-        """Decode frames that are known by numbers (n, V). trace: if given, receives every layer's tokens."""
+    def read(
+        self, frames: Sequence[Tokens], numbers: Tensor, *, trace: dict[str, Any] | None = None
+    ) -> tuple[Layers, ...]:
+        """Decode frames of any sizes that are known by numbers (n, V). trace: if given, receives every layer."""
         features = torch.cat([frame.features for frame in frames], 1)
         counts = [frame.features.shape[1] for frame in frames]
-        index = self._codes(numbers).repeat_interleave(torch.tensor(counts, device=features.device), 1)
-        x = self.embed(features) + index.to(self.norm.weight.dtype)
+        codes = self._codes(numbers).repeat_interleave(torch.tensor(counts, device=features.device), 1)
+        x = self.embed(features) + codes.to(self.norm.weight.dtype)
         hooks = (self.depth * 2 // 4, self.depth * 3 // 4)
         kept, layers = [], [features]
         for number, block in enumerate(self.blocks, 1):
             x = block(x)
-            if number in hooks:
-                kept += [x] * hooks.count(number)
+            kept += [x] * hooks.count(number)
             if trace is not None:
                 layers.append(x)
         final = self.norm(x)
         if trace is not None:
             trace["layers"] = [*layers[:-1], final]
-        parts = [each.split(counts, 1) for each in (features, *kept, final)]
-        return JointExchange(tuple(zip(*parts, strict=True)), tuple(frames))
+        a, b, c, z = (each.split(counts, 1) for each in (features, *kept, final))
+        return tuple(zip(a, b, c, z, strict=True))
 
     def _codes(self, numbers: Tensor) -> Tensor:
         """[sin, cos] of number * 10000^(-k / (C/2)), (n, V, C). Formed in float64 on the CPU, kept in float32."""
@@ -152,33 +108,42 @@ class JointMemory(nn.Module):
         angles = numbers.cpu().to(torch.float64)[..., None] * frequencies
         return torch.cat((angles.sin(), angles.cos()), -1).to(numbers.device, torch.float32)
 
-    @staticmethod
-    def _next(state: JointState) -> Tensor:
-        """The number of the frame to come, (n, 1): after 1000 frames, those come again that left the window first."""
-        taken = int(state.taken)
-        if taken >= FRAMES and state.numbers.shape[1] >= FRAMES:
-            raise CapabilityError(f"more than {FRAMES} frames at once: begin the stream with a window= below that.")
-        column = taken if taken < FRAMES else 1 + (taken - 1) % (FRAMES - 1)
-        return state.order[:, column : column + 1]
+    # --- behind a stream ---
 
-    def commit(self, state: JointState, tokens: Tokens, flags: Flags, window: int | None = None) -> JointState:
-        """The state with the new frame appended; of more than `window` frames the first and the latest stay. Pure.
+    def layout(self, dtype: torch.dtype) -> dict[str, tuple[torch.dtype, tuple[int, ...]]]:
+        """Names, types and shapes of what is kept of one stream; -1 is any length."""
+        numbers = {"numbers": (torch.int64, (1, -1)), "taken": (torch.int64, (1,))}
+        return full_layout(self.feature_width, dtype) | numbers
 
-        Takes are stepped together: flags hold for all of them or for none. Raises CapabilityError where they differ.
+    def exchange(self, memory: Memory, tokens: Tokens, keep: Keep) -> JointExchange:
+        """One stream's new frame and all that were kept read each other; only the newest's layers if not keep.revise.
+
+        Raises CapabilityError for a frame of another size than those kept, and for a thousand frames at once.
         """
-        for name, flag in (("active", flags.active), ("update", flags.update), ("reset", flags.reset)):
-            if len(set(flag.tolist())) > 1:
-                raise CapabilityError(f"flags.{name} differs between takes: takes with full attention move together")
-        if bool(flags.active[0] & flags.reset[0]):
-            return replace(
-                state, features=(), sizes=state.sizes[:0], numbers=state.numbers[:, :0], taken=state.taken * 0
+        new = tokens.features[:, None]
+        if memory:
+            one_size(memory, tokens)
+        features = torch.cat((memory["features"], new), 1) if memory else new
+        taken = int(memory["taken"]) if memory else 0
+        number = self._number(taken, features.shape[1], features.device)
+        numbers = torch.cat((memory["numbers"], number), 1) if memory else number
+        frames = [replace(tokens, features=features[:, i]) for i in range(features.shape[1])]
+        layers = self.read(frames, numbers)
+        kept = append(features, tokens.size, keep)
+        kept = {
+            **kept,
+            "numbers": numbers[:, keep.kept(numbers.shape[1])],
+            "taken": torch.tensor([taken + 1], device=features.device),
+        }
+        first = 0 if keep.revise else len(frames) - 1
+        return JointExchange(layers[first:], tuple(frames[first:]), kept)
+
+    def _number(self, taken: int, at_once: int, device: torch.device) -> Tensor:
+        """The number (1, 1) of the frame after `taken` others; past a thousand, of frames that left the window."""
+        if at_once > FRAMES:
+            raise CapabilityError(
+                f"more than {FRAMES} frames at once: the decoder tells no more apart. Give a window=."
             )
-        if not bool(flags.active[0] & flags.update[0]):
-            return state
-        sizes = torch.cat((state.sizes, state.sizes.new_tensor([tokens.size])))
-        numbers = torch.cat((state.numbers, self._next(state)), 1)
-        features = (*state.features, tokens.features)
-        if window is not None and len(features) > max(window, 2):
-            features, sizes = (features[0], *features[2:]), torch.cat((sizes[:1], sizes[2:]))
-            numbers = torch.cat((numbers[:, :1], numbers[:, 2:]), 1)
-        return replace(state, features=features, sizes=sizes, numbers=numbers, taken=state.taken + 1)
+        numbers = frame_numbers(1, FRAMES, SEED if self.random_numbers else None, device)
+        column = taken if taken < FRAMES else 1 + (taken - 1) % (FRAMES - 1)
+        return numbers[:, column : column + 1]

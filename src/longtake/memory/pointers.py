@@ -4,88 +4,28 @@
 A frame reads the pointers with attention that knows where they are. Afterwards, when the frame's own points are known,
 each of its patches is added as a new pointer, or, where an old one is near, takes that one's place. Pointers never go
 away: memory grows with the scene that was seen, not with the number of frames.
-
-Streams of a batch have as many pointers as their scenes need. Each is decoded with its own, so a batch gives what its
-streams give alone; streams with equally many pointers share a pass.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, replace
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import pad
 
 from longtake.errors import CapabilityError
-from longtake.frame import Exchange, Flags, Stats, Tokens
+from longtake.frame import Exchange, Stats, Tokens
 from longtake.memory.pose_memory import PoseMemory
 from longtake.memory.twin import TwinLayer
 from longtake.nn import Mlp, layer_norm
 from longtake.nn.rope3d import BASES, rope3d_table
 
-
-@dataclass(frozen=True, slots=True)
-class PointerState:
-    """n streams between two frames. Rows of `tokens` and `positions` beyond a stream's `count` are zeros.
-
-    World = the frame of the stream's first view since the last reset.
-    """
-
-    tokens: Tensor  # (n, P, E) pointer features, P the largest count
-    positions: Tensor  # (n, P, 3) where they sit, in the world
-    count: Tensor  # (n,) int64: pointers of each stream
-    patches: Tensor  # (n, N, 3) world points of the patches of the last view that was written
-    size: Tensor  # (n, 2) int64 (H, W) of the stream's views; 0 before the first
-    pose_memory: Tensor  # (n, M, 2E)
-    seen: Tensor  # (n,) bool: False until the first view after a start or a reset is written
-    world_from_chunk: Tensor  # (n, 4, 4): pose chain over the resets so far
-
-    def with_(self, **changes: Any) -> PointerState:
-        """Return a copy with some fields replaced."""
-        return replace(self, **changes)
-
-    def tensors(self) -> dict[str, Tensor]:
-        """Every tensor by name."""
-        return {f.name: getattr(self, f.name) for f in fields(self)}
-
-    @classmethod
-    def from_tensors(cls, named: Mapping[str, Tensor]) -> PointerState:
-        """Build a state from what `tensors` returned."""
-        return cls(**named)
-
-    def map(self, function: Callable[[Tensor], Tensor]) -> PointerState:
-        """Apply a function to every tensor."""
-        return PointerState(**{name: function(tensor) for name, tensor in self.tensors().items()})
-
-    def to(self, device: torch.device | str) -> PointerState:
-        """Move to a device."""
-        return self.map(lambda tensor: tensor.to(device))
-
-    def put(self, index: Tensor, part: PointerState) -> PointerState:
-        """Return the state with the streams at `index` (k,) taken from `part`, whichever of the two is longer."""
-        new = part.tensors()
-
-        def join(name: str, old: Tensor) -> Tensor:
-            rows = max(old.shape[1], new[name].shape[1]) if name in _RAGGED else 0
-            old, given = (_lengthen(t, rows) if name in _RAGGED else t for t in (old, new[name]))
-            return old.index_copy(0, index, given.to(old.dtype))
-
-        return PointerState(**{name: join(name, old) for name, old in self.tensors().items()})
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes that all tensors take."""
-        return sum(tensor.numel() * tensor.element_size() for tensor in self.tensors().values())
-
-
-_RAGGED = ("tokens", "positions", "patches")
+Memory = Mapping[str, Tensor]  # of one stream, see PointerMemory.layout; empty before its first view
 
 
 class PointerMemory(nn.Module):
-    """Pointers, the twin decoder that reads them, and the pose memory."""
+    """Pointers, the twin decoder that reads them, and the pose memory. One stream at a time."""
 
     def __init__(
         self,
@@ -111,78 +51,53 @@ class PointerMemory(nn.Module):
         self.pose_memory = PoseMemory(feature_width, width, width, pose_slots, image_heads, pose_depth, mlp_ratio)
         self.key = Mlp(feature_width + width, feature_width + width, feature_width)
 
-    def begin(self, n: int) -> PointerState:
-        """The state of n streams before their first view: no pointers."""
-        start = self.pose_memory.start
-        precise = torch.promote_types(start.dtype, torch.float32)
-        empty = start.new_zeros(n, 0, self.width)
-        return PointerState(
-            tokens=empty,
-            positions=empty[..., :3].to(precise),
-            count=torch.zeros(n, dtype=torch.int64, device=start.device),
-            patches=empty[..., :3].to(precise),
-            size=torch.zeros(n, 2, dtype=torch.int64, device=start.device),
-            pose_memory=start.expand(n, -1, -1),
-            seen=torch.zeros(n, dtype=torch.bool, device=start.device),
-            world_from_chunk=torch.eye(4, dtype=precise, device=start.device).expand(n, 4, 4),
-        )
+    def layout(self, dtype: torch.dtype) -> dict[str, tuple[torch.dtype, tuple[int, ...]]]:
+        """Names, types and shapes of what is kept of one stream; -1 is any length."""
+        precise = torch.promote_types(dtype, torch.float32)  # places decide what is merged
+        return {
+            "tokens": (dtype, (1, -1, self.width)),  # pointer features
+            "positions": (precise, (1, -1, 3)),  # where they sit: in the frame of the first view since a reset
+            "patches": (precise, (1, -1, 3)),  # world points of the patches of the last view that was written
+            "size": (torch.int64, (2,)),  # (H, W) of the stream's views
+            "pose_memory": (dtype, (1, *self.pose_memory.start.shape[1:])),
+        }
 
-    def exchange(self, state: PointerState, tokens: Tokens, *, trace: dict[str, Any] | None = None) -> Exchange:
-        """Let the frames read the pointers. Nothing is proposed: decoding never changes a pointer.
+    def exchange(self, memory: Memory, tokens: Tokens, *, trace: dict[str, Any] | None = None) -> Exchange:
+        """Let one view (n = 1) read the pointers. Nothing is proposed: decoding never changes a pointer.
 
         The first view of a stream reads its own patches, without positions. Later views take the patch positions of the
-        view before: their own are not known yet. trace: if given (one stream only), receives both token lists.
+        view before: their own are not known yet. trace: if given, receives the token lists and the positions.
         Raises CapabilityError for a view of another size than the stream's earlier ones.
         """
-        self._check_sizes(state, tokens)
-        appearance = tokens.features.mean(1)
-        read = self.pose_memory.read(state.pose_memory, appearance)
-        pose_token = torch.where(state.seen[:, None, None], read, self.pose_token.to(read.dtype))
-        image = torch.cat((pose_token, self.embed_image(tokens.features).to(pose_token.dtype)), 1)
-        fresh = self.embed_memory(tokens.features).to(image.dtype)
-        groups: dict[tuple[bool, int], list[int]] = {}
-        for i, (seen, count) in enumerate(zip(state.seen.tolist(), state.count.tolist(), strict=True)):
-            groups.setdefault((seen, count if seen else 0), []).append(i)
-        parts: list[tuple[Tensor, ...]] = []
-        for (seen, count), members in groups.items():
-            index = torch.tensor(members, device=image.device)
-            if seen:
-                memory, at = state.tokens[index, :count].to(image.dtype), state.positions[index, :count]
-                before = state.patches[index, : fresh.shape[1]]
-            else:
-                memory = fresh[index]
-                at = before = state.positions.new_zeros(len(members), fresh.shape[1], 3)  # the origin turns nothing
-            if trace is not None:
-                trace |= {"memory_positions": at, "image_positions": before}
-            parts.append(self._decode(memory, image[index], at, before, trace))
-        order = torch.tensor([i for members in groups.values() for i in members], device=image.device).argsort()
-        layers = tuple(torch.cat(each)[order] for each in zip(*parts, strict=True))
+        features = tokens.features
+        appearance = features.mean(1)
+        if memory:
+            _check_size(memory, tokens)
+            pose_memory = memory["pose_memory"]
+            pose_token = self.pose_memory.read(pose_memory, appearance)
+            stored, at, before = memory["tokens"], memory["positions"], memory["patches"]
+        else:
+            pose_memory, pose_token = self.pose_memory.start, self.pose_token
+            stored = self.embed_memory(features)
+            at = before = torch.zeros_like(stored[..., :3])  # the origin turns nothing
+        image = torch.cat((pose_token, self.embed_image(features).to(pose_token.dtype)), 1)
+        layers = self._decode(stored.to(image.dtype), image, at, before, trace)
         if trace is not None:
-            trace["image"][0] = tokens.features
+            trace["image"][0] = features
+            trace |= {"memory_positions": at, "image_positions": before}
         return Exchange(
-            layers=(tokens.features, *layers),
-            proposal=fresh[:, :0],
-            pose_memory=self.pose_memory.write(state.pose_memory, appearance, layers[-1][:, :1]),
+            layers=(features, *layers),
+            proposal=stored[:, :0],
+            pose_memory=self.pose_memory.write(pose_memory, appearance, layers[-1][:, :1]),
             pose_token_in=pose_token[:, 0],
             stats=Stats(),
             tokens=tokens,
         )
 
-    @staticmethod
-    def _check_sizes(state: PointerState, tokens: Tokens) -> None:
-        size = state.size.new_tensor(tokens.size)
-        other = (state.size[state.seen] != size).any(-1)
-        if other.any():
-            height, width = state.size[state.seen][other][0].tolist()
-            raise CapabilityError(
-                f"a view of {tokens.size[1]} x {tokens.size[0]} pixels in a take of {width} x {height}: Point3R places "
-                "a view's patches where those of the view before were. Keep one size, or reset before it changes."
-            )
-
     def _decode(
         self, memory: Tensor, image: Tensor, at: Tensor, before: Tensor, trace: dict[str, Any] | None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Run the twin decoder over (k, P, E), (k, 1 + N, E); return the image tokens at hooks B, C and Z."""
+        """Run the twin decoder over (1, P, E), (1, 1 + N, E); return the image tokens at hooks B, C and Z."""
         memory_tables, image_tables = (
             (
                 rope3d_table(at, head_dim, self.image_norm.weight.dtype, self.bases),
@@ -206,64 +121,37 @@ class PointerMemory(nn.Module):
         return second, third, final
 
     def describe(self, exchange: Exchange, values: Tensor) -> Tensor:
-        """New pointer features (n, N, E), one a patch: how it looks and what was read, plus what its points are.
+        """New pointer features (1, N, E), one a patch: how it looks and what was read, plus what its points are.
 
-        values (n, N, D): the encoded points of the patches.
+        values (1, N, D): the encoded points of the patches.
         """
         looks = self.key(torch.cat((exchange.tokens.features, exchange.layers[-1][:, 1:]), -1))
         return self.embed_memory(looks + values)
 
-    @staticmethod
-    def commit(
-        state: PointerState,
-        exchange: Exchange,
-        features: Tensor,
-        patches: Tensor,
-        flags: Flags,
-        start: PointerState,
-        *,
-        merge_steps: int | None = 20,
-    ) -> PointerState:
-        """The state after the view, for new features (n, N, E) at patches (n, N, 3). Pure.
+    def write(
+        self, memory: Memory, exchange: Exchange, features: Tensor, patches: Tensor, steps: int | None = 20
+    ) -> Memory:
+        """The memory after the view, for new features (1, N, E) at patches (1, N, 3). Pure.
 
-        merge_steps: see `merge`; None appends every patch, as in the first stage of the published training. Nothing is
-        written where the view has no image, must not update, or did not arrive. Resets act after the view.
+        steps: see `merge`; None appends every patch, as in the first stage of the published training.
         """
-        writes = flags.active & flags.update & exchange.tokens.has_image
-        reset = flags.active & flags.reset
-        tokens, positions = [], []
-        columns = (state.seen, writes, reset, state.count)
-        for i, (seen, write, over, count) in enumerate(zip(*(each.tolist() for each in columns), strict=True)):
-            old = (state.positions[i, :count], state.tokens[i, :count])
-            new = (patches[i].to(state.positions.dtype), features[i].to(state.tokens.dtype))
-            if over:
-                old = (old[0][:0], old[1][:0])
-            elif write and not seen:
-                old = new
-            elif write and merge_steps is None:
-                old = (torch.cat((old[0], new[0])), torch.cat((old[1], new[1])))
-            elif write and merge_steps is not None:
-                old = merge(*old, *new, merge_steps)
-            positions.append(old[0])
-            tokens.append(old[1])
-        rows = max(len(each) for each in tokens)
-
-        def pick(condition: Tensor, yes: Tensor, no: Tensor) -> Tensor:
-            return torch.where(condition.view(-1, *[1] * (no.dim() - 1)), yes.to(no.dtype), no)
-
-        long = max(patches.shape[1], state.patches.shape[1])
-        size = state.size.new_tensor(exchange.tokens.size).expand_as(state.size)
-        kept = pick(writes, _lengthen(patches, long), _lengthen(state.patches, long))
-        return PointerState(
-            tokens=torch.stack([_lengthen(each[None], rows)[0] for each in tokens]),
-            positions=torch.stack([_lengthen(each[None], rows)[0] for each in positions]),
-            count=state.count.new_tensor([len(each) for each in tokens]),
-            patches=pick(reset, torch.zeros_like(kept), kept),
-            size=pick(reset, start.size, pick(writes, size, state.size)),
-            pose_memory=pick(reset, start.pose_memory, pick(writes, exchange.pose_memory, state.pose_memory)),
-            seen=(state.seen | writes) & ~reset,
-            world_from_chunk=state.world_from_chunk,
-        )
+        dtype = self.embed_memory.weight.dtype
+        features, patches = features.to(dtype), patches.to(torch.promote_types(dtype, torch.float32))
+        tokens, positions = features, patches
+        if memory and steps is None:
+            tokens, positions = (
+                torch.cat(each, 1) for each in ((memory["tokens"], features), (memory["positions"], patches))
+            )
+        elif memory and steps is not None:
+            old = memory["positions"][0], memory["tokens"][0]
+            positions, tokens = (each[None] for each in merge(*old, patches[0], features[0], steps))
+        return {
+            "tokens": tokens,
+            "positions": positions,
+            "patches": patches,
+            "size": torch.tensor(exchange.tokens.size, device=tokens.device),
+            "pose_memory": exchange.pose_memory.to(dtype),
+        }
 
 
 def merge_distance(positions: Tensor, new_positions: Tensor, steps: int = 20) -> Tensor:
@@ -295,6 +183,10 @@ def merge(
     return torch.cat((positions, new_positions[far])), torch.cat((features, new_features[far]))
 
 
-def _lengthen(x: Tensor, rows: int) -> Tensor:
-    """Append zeros along axis 1 up to `rows`."""
-    return pad(x, (0, 0, 0, rows - x.shape[1]))
+def _check_size(memory: Memory, tokens: Tokens) -> None:
+    if tuple(memory["size"].tolist()) != tokens.size:
+        height, width = memory["size"].tolist()
+        raise CapabilityError(
+            f"a view of {tokens.size[1]} x {tokens.size[0]} pixels in a take of {width} x {height}: Point3R places a "
+            "view's patches where those of the view before were. Keep one size, or reset before it changes."
+        )

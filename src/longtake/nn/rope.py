@@ -29,18 +29,22 @@ def grid_positions(height: int, width: int, device: torch.device | str = "cpu") 
     return torch.stack(torch.meshgrid(rows, columns, indexing="ij"), -1).reshape(-1, 2)
 
 
-def rope_table(positions: Tensor, head_dim: int, dtype: torch.dtype, base: float = 100.0) -> RopeTable:
+def rope_table(
+    positions: Tensor, head_dim: int, dtype: torch.dtype, base: float = 100.0, *, angles_in: torch.dtype | None = None
+) -> RopeTable:
     """Tabulate the rotation of each position: positions (..., N, 2) -> two tensors (..., N, head_dim).
 
     dtype is that of the weights; angles are never kept in less than float32, where positions would blur.
+    angles_in: form the angles in this precision instead (VGGT: always float32), cosines and sines as above.
     Raises ValueError unless head_dim is a multiple of 4.
     """
     if head_dim % 4:
         raise ValueError(f"2D rotary embedding needs a head width that is a multiple of 4, not {head_dim}")
     quarter, dtype = head_dim // 4, torch.promote_types(dtype, torch.float32)
-    exponents = torch.arange(quarter, device=positions.device, dtype=dtype) / quarter
+    formed = angles_in or dtype
+    exponents = torch.arange(quarter, device=positions.device, dtype=formed) / quarter
     frequencies = torch.pow(base, -exponents)
-    angles = positions[..., None].to(dtype) * frequencies  # (..., N, 2, Q)
+    angles = (positions[..., None].to(formed) * frequencies).to(dtype)  # (..., N, 2, Q)
     cos, sin = angles.cos(), angles.sin()
     # Per axis: (u, v) -> (u cos - v sin, v cos + u sin). Doubling the tables makes that x * cos + swap(x) * sin.
     return RopeTable(
