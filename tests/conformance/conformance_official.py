@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from conformance_play import DENSE, build, rule_named, stream
 from conformance_report import DTYPES, FAIL, NOT_BUILT, NOTE, PASS, Report
+from conformance_vggt import check_vggt_keys
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -43,6 +44,9 @@ def check_keys(report: Report, folder: Path, only: str | None = None) -> None:
             continue
         about = json.loads(config_file.read_text())
         arch = about.get("config", {}).get("arch") or about.get("model", "unknown")
+        if "causal" in about:  # the full attention kit says this of VGGT and StreamVGGT
+            check_vggt_keys(report, name, about, json.loads(path.read_text()))
+            continue
         if arch != "cut3r":
             report.remark("official", name, "keys", NOT_BUILT, f"family {arch}")
             continue

@@ -26,10 +26,12 @@ from conformance_official import check_fullsize, check_keys
 from conformance_postproc import FUNCTIONS, check_metrics_focal, check_postproc
 from conformance_recurrent import Case
 from conformance_report import DTYPES, FAIL, HEADER, NOT_BUILT, Report
+from conformance_vggt import VggtCase
 
 from longtake.errors import LongtakeError
 
-FAMILIES_TO_COME = {"point3r", "vggt", "streamvggt", "fast3r", "dust3r"}
+CASES = {"cut3r": Case, "vggt": VggtCase, "streamvggt": VggtCase}  # arch -> its checks
+FAMILIES_TO_COME = {"point3r", "fast3r", "dust3r"}
 METRICS_TO_COME = {
     "pose_metrics.json": "trajectory errors of the metrics kit",
     "depth_metrics.json": "video depth errors of the metrics kit",
@@ -60,16 +62,16 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
 def check_case(report: Report, folder: Path, dtypes: list[str], only: str | None) -> None:
     """Check one folder with a case.json, whatever its family."""
     about = json.loads((folder / "case.json").read_text())
-    arch, runs = about.get("arch", ""), {run["name"] for run in about.get("runs", [])}
+    arch, runs = about.get("arch", ""), {run["name"] for run in about.get("runs", about.get("inputs", []))}
     if only not in (None, folder.name) and only not in runs:
         return
     if arch in FAMILIES_TO_COME:
         report.remark(folder.name, arch, "*", NOT_BUILT, "this family is not built yet")
-    elif arch != "cut3r":
+    elif arch not in CASES:
         report.remark(folder.name, arch, "*", FAIL, f"arch {arch!r} is not a family that this program knows")
     else:
         for dtype in dtypes:
-            Case(folder, report, dtype).check(only if only in runs else None)
+            CASES[arch](folder, report, dtype).check(only if only in runs else None)
 
 
 def check_metrics(report: Report, folder: Path, names: set[str], dtypes: list[str], only: str | None) -> None:
