@@ -94,8 +94,10 @@ def reconstruct(
     *,
     model: str | registry.Model = "longtake-small",
     weights: str | os.PathLike[str] | None = None,
-    rule: str | Rule = "ttt3r",
+    rule: str | Rule | None = None,
     reset_every: int | None = None,
+    window: int | None = None,
+    budget: int | None = None,
     out: str | os.PathLike[str] | None = None,
     size: int | None = None,
     stride: int = 1,
@@ -108,13 +110,15 @@ def reconstruct(
     report: bool = True,
     on_frame: Callable[[Progress], None] | None = None,
 ) -> Scene:
-    """Reconstruct a take frame by frame, in constant memory, and return the scene.
+    """Reconstruct a take frame by frame and return the scene; in constant memory, where the model's is.
 
     Results go to the folder `out` as they come; without `out`, to a temporary folder that lives as long as the scene.
 
     source: a video file, a folder, glob or list of images, or an iterable of (H, W, 3) uint8 arrays.
     model: a name of `longtake models` or a loaded model, which has its `weights`, `size` and `device` already.
+    rule: for models with a recurrent memory, how it is written; by default ttt3r.
     reset_every: start the memory over every so many frames, chaining the poses.
+    window, budget: bounds of memories that grow with the take; see `Model.streams`.
     size: the longer side of the image that the model sees, in pixels; by default what the model was trained for.
     stride, fps, start, end, max_frames: which frames of the source are used; times in seconds.
     report: draw report.html and report.png at the end, which takes a second or two.
@@ -131,8 +135,18 @@ def reconstruct(
             f"weights={weights!r}, size={size!r}, device={device!r} with a loaded model, which has them already: give "
             "them to longtake.load, or name the model here."
         )
-    stream = model.stream(rule=rule, reset_every=reset_every)
-    options = {"reset_every": reset_every, "size": size, "stride": stride, "fps": fps, "start": start, "end": end}
+    # What is on disk stays as it was first said: new predictions of earlier frames would be made for nobody.
+    stream = model.stream(rule=rule, reset_every=reset_every, window=window, budget=budget, revise=False)
+    options = {
+        "reset_every": reset_every,
+        "window": window,
+        "budget": budget,
+        "size": size,
+        "stride": stride,
+        "fps": fps,
+        "start": start,
+        "end": end,
+    }
     run = Run(
         model=model.name,
         spec=model.config.to_dict(),

@@ -101,9 +101,11 @@ def test_our_own_file_is_left_as_it_is(tmp_path: Path) -> None:
 
 
 def test_a_family_that_is_not_built_yet(tmp_path: Path) -> None:
-    names = ("aggregator.frame_blocks.0", "aggregator.global_blocks.0", "camera_head.a")
+    names = ("decoder.dec_blocks.0", "encoder.enc_blocks.0", "downstream_head.dpt")
     torch.save({"model": {name: torch.zeros(2) for name in names}}, tmp_path / "w.pt")
-    with pytest.raises(CapabilityError, match=r"w.pt holds vggt weights; this version of Longtake can run cut3r only"):
+    with pytest.raises(
+        CapabilityError, match=r"w.pt holds fast3r weights; this version of Longtake can run cut3r, vggt"
+    ):
         convert(tmp_path / "w.pt")
 
 

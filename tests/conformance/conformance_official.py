@@ -17,6 +17,7 @@ import torch
 from conformance_play import DENSE, build, rule_named, stream
 from conformance_point3r import numbers
 from conformance_report import DTYPES, FAIL, NOT_BUILT, NOTE, PASS, Report
+from conformance_vggt import check_vggt_keys
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -50,6 +51,9 @@ def check_keys(report: Report, folder: Path, only: str | None = None) -> None:
         config_file = path.with_name(f"{name}.config.json")
         if not config_file.exists():
             report.remark("official", name, "config", FAIL, f"no {config_file.name} beside the key list")
+            continue
+        if "causal" in json.loads(config_file.read_text()):  # the full attention kit says this of VGGT and StreamVGGT
+            check_vggt_keys(report, name, json.loads(config_file.read_text()), json.loads(path.read_text()))
             continue
         about = _described(config_file)
         arch = about["config"].get("arch", "unknown")

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from conformance_report import DTYPES, FAIL, NOT_BUILT, NOTE, Report, allowed_error, allowed_half_rope_error
+from conformance_vggt_functions import RUNS, check_vggt_function, check_vggt_images
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -132,6 +133,11 @@ def check_postproc(report: Report, folder: Path, dtypes: list[str], only: str | 
         elif path.suffix == ".safetensors" and path.stem in FUNCTIONS:
             for dtype in dtypes:
                 _check_file(report, case, path, dtype)
+        elif path.suffix == ".safetensors" and path.stem in RUNS:
+            for dtype in dtypes:
+                check_vggt_function(report, case, path, dtype)
+        elif path.name == "preprocess.npz":
+            check_vggt_images(report, case, path)
         elif path.suffix in (".safetensors", ".npz") and path.stem != "image_samples":
             report.remark(case, path.stem, "*", NOT_BUILT, "no function of this library is compared with it yet")
 

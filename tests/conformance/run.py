@@ -29,6 +29,7 @@ from conformance_point3r import Point3rCase
 from conformance_postproc import FUNCTIONS, check_metrics_focal, check_postproc
 from conformance_recurrent import Case
 from conformance_report import DTYPES, FAIL, HEADER, NOT_BUILT, Report
+from conformance_vggt import VggtCase
 
 from longtake.errors import LongtakeError
 
@@ -36,8 +37,10 @@ CASES: dict[str, Callable[[Path, Report, str], Any]] = {  # arch -> what checks 
     "cut3r": Case,
     "fast3r": Fast3rCase,
     "point3r": Point3rCase,
+    "streamvggt": VggtCase,
+    "vggt": VggtCase,
 }
-FAMILIES_TO_COME = {"vggt", "streamvggt"}
+FAMILIES_TO_COME: set[str] = set()
 METRICS_TO_COME = {
     "pose_metrics.json": "trajectory errors of the metrics kit",
     "depth_metrics.json": "video depth errors of the metrics kit",
@@ -68,7 +71,7 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
 def check_case(report: Report, folder: Path, dtypes: list[str], only: str | None) -> None:
     """Check one folder with a case.json, whatever its family."""
     about = json.loads((folder / "case.json").read_text())
-    arch, runs = about.get("arch", ""), {run["name"] for run in (*about.get("runs", []), *about.get("inputs", []))}
+    arch, runs = about.get("arch", ""), {run["name"] for run in about.get("runs", about.get("inputs", []))}
     if only not in (None, folder.name) and only not in runs:
         return
     if arch in FAMILIES_TO_COME:

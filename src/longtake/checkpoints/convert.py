@@ -68,8 +68,26 @@ def _cut3r() -> Translation:
     return Translation(configure, translate, lambda config: Cut3r(Cut3rConfig.from_dict(config)))
 
 
+def _vggt() -> Translation:
+    from longtake.checkpoints.infer_vggt import vggt_config
+    from longtake.families.streamvggt import StreamVggt
+    from longtake.families.vggt import Vggt
+    from longtake.families.vggt_config import VggtConfig
+    from longtake.families.vggt_keys import translate
+
+    def configure(shapes: Shapes, arguments: Mapping[str, Any] | None) -> tuple[dict[str, Any], list[str]]:
+        official, notes = vggt_config(shapes, arguments)
+        return VggtConfig.from_official(official).to_dict(), notes
+
+    def build(config: Mapping[str, Any]) -> nn.Module:
+        made = VggtConfig.from_dict(config)
+        return StreamVggt(made) if made.causal else Vggt(made)
+
+    return Translation(configure, translate, build)
+
+
 _IN_TRAINING = ("model.", "flow.")  # prefixes in the files that `longtake train` leaves
-TRANSLATIONS: dict[str, Callable[[], Translation]] = {"cut3r": _cut3r}  # a new family adds its line here
+TRANSLATIONS: dict[str, Callable[[], Translation]] = {"cut3r": _cut3r, "vggt": _vggt}  # a new family adds its line here
 
 
 def read_any(

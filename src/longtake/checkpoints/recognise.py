@@ -13,7 +13,7 @@ MARKS: dict[str, tuple[str, tuple[str, ...]]] = {
     "fast3r": ("Fast3R", ("decoder.dec_blocks.", "encoder.", "downstream_head")),
     "dust3r": ("AsymmetricCroCo3DStereo", ("dec_blocks2.", "downstream_head1.", "downstream_head2.")),
 }
-BUILT = ("cut3r",)  # families whose forward pass exists in this version
+BUILT = ("cut3r", "vggt")  # families whose forward pass exists in this version
 
 
 def recognise(names: Iterable[str], class_name: str | None = None) -> str:

@@ -175,13 +175,13 @@ class Vggt(nn.Module):
         """As the published loader: the width becomes config.size, a height beyond it is cut off at the centre."""
         return prepare_wide(image, self.config.size, patch=self.config.patch)
 
-    def writer(self, rule: Any = None, *, window: int | None = None, revise: bool = True, **others: Any) -> Keep:
+    def writer(self, rule: Any = None, *, window: int | None = None, revise: bool | None = None, **others: Any) -> Keep:
         """All frames are read, or with a window the first and the last window - 1. Raises CapabilityError."""
         rule = None if rule == Keep.name else rule
         refuse("full attention", "its memory is every frame; window= bounds it.", rule=rule, **others)
         if window is not None and window < 2:
             raise CapabilityError(f"window={window}: give at least 2 frames, the first and the newest.")
-        return Keep(window=window, revise=revise)
+        return Keep(window=window, revise=revise is not False)
 
     def begin(self, n: int, writer: Any = None) -> Growing:
         """The state of n streams before their first view: nothing but the pose chain."""

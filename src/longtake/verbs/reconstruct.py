@@ -35,8 +35,10 @@ def main(  # noqa: PLR0913
     out: Path | None = None,
     model: str = "longtake-small",
     weights: Path | None = None,
-    rule: str = "ttt3r",
+    rule: str | None = None,
     reset_every: int | None = None,
+    window: int | None = None,
+    budget: int | None = None,
     size: int | None = None,
     stride: int = 1,
     fps: float | None = None,
@@ -57,8 +59,10 @@ def main(  # noqa: PLR0913
         out: Folder for the results; by default out/NAME OF THE SOURCE.
         model: A name that `longtake models` lists.
         weights: Weight file, for models whose weights are not in the package.
-        rule: Update rule of the memory; `longtake rules` lists them.
+        rule: Update rule of a recurrent memory, by default ttt3r; `longtake rules` lists them.
         reset_every: Start the memory over every so many frames; the poses are chained.
+        window: Full attention (vggt) reads at most so many frames at once, the first and the newest; by default all.
+        budget: A cache (streamvggt) keeps the keys of so many frames at most; by default all.
         size: Longer side of the image that the model sees, in pixels; by default the model's own.
         stride: Use every so many-th frame.
         fps: Use at most so many frames a second.
@@ -83,6 +87,8 @@ def main(  # noqa: PLR0913
                 weights=weights,
                 rule=rule,
                 reset_every=reset_every,
+                window=window,
+                budget=budget,
                 out=folder,
                 size=size,
                 stride=stride,
