@@ -196,7 +196,8 @@ class State:
 
     def restored(self, named: Mapping[str, Tensor]) -> State:
         """Rebuild what `tensors` gave, for the streams of this fresh state. Raises ValueError if it does not fit."""
-        return State.from_tensors(_same_layout(named, self.tensors()))
+        _fit(named, {name: (tensor.dtype, tuple(tensor.shape)) for name, tensor in self.tensors().items()})
+        return State.from_tensors(named)
 
     @property
     def nbytes(self) -> int:
@@ -250,15 +251,13 @@ class Growing:
 
     def restored(self, named: Mapping[str, Tensor]) -> Growing:
         """Rebuild what `tensors` gave, for the streams of this fresh state. Raises ValueError if it does not fit."""
-        wanted, memories = {"world_from_chunk": self.world_from_chunk}, []
+        chain = self.world_from_chunk
+        free = {"world_from_chunk": (chain.dtype, tuple(chain.shape))}
+        memories: list[dict[str, Tensor]] = []
         for i in range(len(self.memories)):
-            own = {n.removeprefix(f"{i}."): t for n, t in named.items() if n.startswith(f"{i}.")}
-            for name, (dtype, shape) in self.layout.items() if own else ():
-                found = own[name].shape if name in own else shape
-                free = [f if s < 0 else s for f, s in zip(found, shape, strict=False)] + list(shape[len(found) :])
-                wanted[f"{i}.{name}"] = torch.empty(free, dtype=dtype, device="meta")
-            memories.append(own)
-        _same_layout(named, wanted)
+            memories.append({n.removeprefix(f"{i}."): t for n, t in named.items() if n.startswith(f"{i}.")})
+            free |= {f"{i}.{name}": kind for name, kind in self.layout.items()} if memories[-1] else {}
+        _fit(named, free)
         return self.with_(memories=tuple(memories), world_from_chunk=named["world_from_chunk"])
 
     @property
@@ -267,14 +266,17 @@ class Growing:
         return sum(tensor.numel() * tensor.element_size() for tensor in self.tensors().values())
 
 
-def _same_layout(named: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """Return `named` if names, shapes and types are those of `wanted`. Raises ValueError with what differs."""
-    found, needed = ({k: (tuple(t.shape), t.dtype) for k, t in each.items()} for each in (named, wanted))
-    if found != needed:
-        differ = sorted(k for k in found.keys() | needed.keys() if found.get(k) != needed.get(k))
-        told = [f"{k}: {found.get(k, 'missing')}, wanted {needed.get(k, 'none')}" for k in differ[:5]]
-        raise ValueError("; ".join(told))
-    return named
+def _fit(named: Mapping[str, Tensor], layout: Mapping[str, tuple[torch.dtype, tuple[int, ...]]]) -> None:
+    """Raise ValueError, with what differs, unless names, types and shapes are those of the layout; -1 is any length."""
+    problems = [f"{name} is missing" for name in layout.keys() - named.keys()]
+    problems += [f"{name} is unknown" for name in named.keys() - layout.keys()]
+    for name in named.keys() & layout.keys():
+        (dtype, shape), has = layout[name], named[name]
+        lengths = zip(has.shape, shape, strict=False)
+        if has.dtype != dtype or has.dim() != len(shape) or any(wanted not in (-1, own) for own, wanted in lengths):
+            problems.append(f"{name} is {has.dtype} {list(has.shape)}, wanted {dtype} {list(shape)}")
+    if problems:
+        raise ValueError("; ".join(sorted(problems)[:5]))
 
 
 @dataclass(frozen=True, slots=True)

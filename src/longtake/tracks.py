@@ -70,9 +70,9 @@ def _to_model(points: np.ndarray, pixel_map: PixelMap) -> np.ndarray:
     if outside.any():
         first = int(np.flatnonzero(outside)[0])
         raise InputError(
-            f"{int(outside.sum())} points lie outside of what the model sees of the first frame, such as number {first} "
-            f"at {tuple(points[first])}: the frame has {pixel_map.original_size} pixels (width, height), of which the "
-            "model sees the middle."
+            f"{int(outside.sum())} points lie outside of what the model sees of the first frame, such as number "
+            f"{first} at {tuple(points[first])}: the frame has {pixel_map.original_size} pixels (width, height), of "
+            "which the model sees the middle."
         )
     return inside
 

@@ -81,7 +81,7 @@ class Family(Protocol[S]):
 
     @property
     def config(self) -> Any:
-        """Every number of the model: has `to_dict()` and `is_metric`."""
+        """Every number of the model. Has `to_dict()`, `is_metric`, and `tiny()`, the smallest such model's."""
         ...
 
     def prepare(self, image: np.ndarray) -> tuple[np.ndarray, PixelMap]:

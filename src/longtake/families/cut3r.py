@@ -8,7 +8,7 @@ stem, a convolutional head, a slim pose memory, and neither ray maps nor colour.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -83,6 +83,16 @@ class Cut3rConfig:
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         return asdict(self)
+
+    def tiny(self) -> Cut3rConfig:
+        """The same kind of model, as small as it can sensibly be: for tests and for trying things out."""
+        widths: dict[str, Any] = {"image_size": 48, "encoder_width": 32, "decoder_width": 32, "pose_width": 32}
+        counts: dict[str, Any] = {"encoder_depth": 1, "decoder_depth": 2, "pose_depth": 1, "state_size": 6}
+        heads: dict[str, Any] = {"encoder_heads": 2, "image_heads": 2, "state_heads": 2, "ray_heads": 2}
+        dense: dict[str, Any] = {"dpt_width": 8, "dpt_last": 4, "dpt_layers": (4, 4, 4, 4), "conv_widths": (8, 8, 4, 4)}
+        stem = None if self.stem is None else (4, 4, 8)
+        ray_depth = min(self.ray_depth, 1)
+        return replace(self, **widths, **counts, **heads, **dense, pose_slots=4, stem=stem, ray_depth=ray_depth)
 
     @classmethod
     def from_official(cls, values: Mapping[str, Any]) -> Cut3rConfig:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from longtake.errors import CheckpointError
@@ -86,6 +86,17 @@ class VggtConfig:
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         return asdict(self)
+
+    def tiny(self) -> VggtConfig:
+        """The same kind of model, as small as it can sensibly be: for tests and for trying things out."""
+        widths: dict[str, Any] = {"image_size": 56, "seen_size": 0, "width": 32, "registers": 2}
+        counts: dict[str, Any] = {"encoder_depth": 1, "depth": 4, "camera_depth": 2, "dpt_read": (0, 1, 2, 3)}
+        heads: dict[str, Any] = {"encoder_heads": 2, "heads": 2, "camera_heads": 2, "track_heads": 2}
+        dense: dict[str, Any] = {"dpt_width": 8, "dpt_layers": (4, 8, 4, 8), "dpt_last": 4}
+        track: dict[str, Any] = {"track_layers": (4, 8, 4, 8), "track_hidden": 16, "track_depth": 2, "track_virtual": 3}
+        pyramid: dict[str, Any] = {"track_levels": 3, "track_radius": 2}
+        features = 8 if self.track_features else 0
+        return replace(self, **widths, **counts, **heads, **dense, **track, **pyramid, track_features=features)
 
     @classmethod
     def from_official(cls, values: Mapping[str, Any], *, causal: bool = False) -> VggtConfig:
