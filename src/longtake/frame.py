@@ -298,6 +298,7 @@ class Prediction:
     index: int = 0  # the frame's index in its source
     time: float = 0.0  # seconds
     name: str = ""
+    camera: str = "head"  # where the pose comes from: head, solve, or why it could not be solved
     revised: tuple[Prediction, ...] = ()  # new predictions of earlier frames, for families that revise
 
     @property

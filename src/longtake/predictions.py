@@ -50,8 +50,13 @@ def shown_from(facts: Sequence[dict[str, Any]], images: Tensor | None) -> list[S
     ]
 
 
-def predictions_of(heads: Heads, world_from_chunk: Tensor, group: Sequence[Shown], is_metric: bool) -> list[Prediction]:
-    """Make one prediction a row of heads. world_from_chunk (n, 4, 4), or (1, 4, 4) for all rows."""
+def predictions_of(
+    heads: Heads, world_from_chunk: Tensor, group: Sequence[Shown], is_metric: bool, cameras: Sequence[str]
+) -> list[Prediction]:
+    """Make one prediction a row of heads. world_from_chunk (n, 4, 4), or (1, 4, 4) for all rows.
+
+    cameras: where each row's pose comes from.
+    """
     height, width = heads.points_self.shape[1:3]
     intrinsics = heads.intrinsics
     if intrinsics is None:
@@ -78,6 +83,7 @@ def predictions_of(heads: Heads, world_from_chunk: Tensor, group: Sequence[Shown
             index=shown.index,
             time=shown.time,
             name=shown.name,
+            camera=cameras[i],
         )
         for i, shown in enumerate(group)
     ]

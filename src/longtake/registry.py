@@ -22,6 +22,9 @@ from longtake.device import pick_device
 from longtake.errors import CapabilityError, CheckpointError
 from longtake.families.contract import Capabilities
 from longtake.families.cut3r import Cut3rConfig
+from longtake.families.dust3r import Dust3rConfig
+from longtake.families.fast3r import Fast3rConfig
+from longtake.families.point3r import Point3rConfig
 from longtake.families.vggt_config import VggtConfig
 from longtake.frame import PATCH, Frame
 from longtake.rules import Rule
@@ -94,6 +97,9 @@ MODELS: dict[str, Entry] = {
         "the checkpoint of the StreamVGGT project",
         family="vggt",
     ),
+    "point3r": Entry(Point3rConfig(), _NC, "the checkpoint of the Point3R project", family="point3r"),
+    "fast3r": Entry(Fast3rConfig(), "non-commercial", "Fast3R_ViT_Large_512 of the Fast3R project", family="fast3r"),
+    "dust3r": Entry(Dust3rConfig(), _NC, "the 512-pixel DPT checkpoint of the DUSt3R project", family="dust3r"),
 }
 
 
@@ -129,10 +135,20 @@ class Model:
         window: int | None = None,
         budget: int | None = None,
         revise: bool | None = None,
+        camera: str = "head",
+        intrinsics: np.ndarray | None = None,
     ) -> Stream:
         """Begin one take. See `streams` for what can be chosen; `model.capabilities` says what the model has."""
         return Stream(
-            self.module, rule=rule, reset_every=reset_every, name=self.name, window=window, budget=budget, revise=revise
+            self.module,
+            rule=rule,
+            reset_every=reset_every,
+            name=self.name,
+            window=window,
+            budget=budget,
+            revise=revise,
+            camera=camera,
+            intrinsics=intrinsics,
         )
 
     def streams(
@@ -144,6 +160,8 @@ class Model:
         window: int | None = None,
         budget: int | None = None,
         revise: bool | None = None,
+        camera: str = "head",
+        intrinsics: np.ndarray | None = None,
     ) -> Streams:
         """Begin n takes that are stepped together.
 
@@ -155,8 +173,12 @@ class Model:
             dropped. By default all.
         revise: for full attention, whether `prediction.revised` holds new predictions of the earlier frames that were
             read; by default yes. No saves the dense heads' time for all but the newest frame.
+        camera: "head": the pose that the model says (where it has no camera head: the one that lays its two pointmaps
+            over each other); "solve": from its world points, by focal length, PnP and RANSAC (extra `solve`).
+        intrinsics: (3, 3) the camera's matrix in pixels of the original frames, if it is known: poses are solved with
+            it, and every prediction has it.
 
-        Raises CapabilityError for what the model does not have.
+        Raises CapabilityError for what the model does not have, InputError, MissingExtra.
         """
         return Streams(
             self.module,
@@ -167,6 +189,8 @@ class Model:
             window=window,
             budget=budget,
             revise=revise,
+            camera=camera,
+            intrinsics=intrinsics,
         )
 
     def resume(self, path: str | Path, *, rule: str | Rule | None = None) -> Stream | Streams:
@@ -241,9 +265,9 @@ def load(
 
 def _configured(name: str, entry: Entry, found: Weights, size: int | None, rounded_rope: bool | None) -> dict[str, Any]:
     """The file's configuration with what the caller chose."""
+    if rounded_rope is not None and not hasattr(entry.config, "rounded_rope"):
+        raise CapabilityError(f"rounded_rope={rounded_rope} with {name}: it has no such rotation; leave it out.")
     if entry.family == "vggt":
-        if rounded_rope is not None:
-            raise CapabilityError(f"rounded_rope={rounded_rope} with {name}: it has no such rotation; leave it out.")
         own = found.metadata is not None and found.config.get("causal")  # official files do not say; ours may
         changes = {"seen_size": size, "causal": True if own else entry.config.causal}
     else:

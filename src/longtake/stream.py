@@ -18,6 +18,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from longtake.cameras import CameraChoice
 from longtake.errors import CapabilityError, CheckpointError, InputError, OutputError
 from longtake.families.contract import Family
 from longtake.families.cut3r import STREAMING, Cut3r
@@ -51,9 +52,14 @@ class Streams:
         rule: str | Rule | None = None,
         reset_every: int | None = None,
         name: str = "",
+        camera: str = "head",
+        intrinsics: np.ndarray | None = None,
         **options: Any,
     ) -> None:
-        """rule, options: how the memory is written; see the family's `writer`. Raises InputError, CapabilityError."""
+        """rule, options: how the memory is written; see the family's `writer`. camera, intrinsics: see `cameras`.
+
+        Raises InputError, CapabilityError, MissingExtra.
+        """
         if n < 1:
             raise InputError(f"got {n} streams; at least one is needed")
         if reset_every is not None and reset_every < 1:
@@ -61,6 +67,7 @@ class Streams:
         self.model: Any = model
         self.model.eval()
         self.rule = model.writer(rule, **options)  # how the memory is written: an update rule, or what it keeps
+        self.cameras = CameraChoice.checked(camera, intrinsics)
         self.reset_every = reset_every
         self.model_name = name
         self.frames = [0] * n  # frames shown so far, per stream
@@ -95,6 +102,8 @@ class Streams:
             "device": str(self.device),
             "dtype": str(self.dtype).removeprefix("torch."),
             "reset_every": self.reset_every,
+            "camera": self.cameras.camera,
+            "intrinsics": None if self.cameras.intrinsics is None else self.cameras.intrinsics.tolist(),
             "state_bytes": self.state_bytes,
         }
 
@@ -173,7 +182,8 @@ class Streams:
         flags = Flags(plain.active, plain.update, plain.active & resets)
         heads, new = self.model.step(state, tokens, self.rule, flags, show=True)
         rows = [*self.shown[members[0]], *group] if len(heads.pose) > len(group) else group
-        predictions = predictions_of(heads, state.world_from_chunk, rows, self.model.config.is_metric)
+        heads, words = self.cameras.apply(heads, [row.pixel_map for row in rows])
+        predictions = predictions_of(heads, state.world_from_chunk, rows, self.model.config.is_metric, words)
         if any(due):  # the overlap: the same views again, as the first of their new chunks
             chain = advance_chunk(state.world_from_chunk, world_from_cam(heads.pose[-len(group) :]), resets)
             overlap = Flags(resets, plain.update, torch.zeros_like(resets))
@@ -237,9 +247,8 @@ class Streams:
             raise CheckpointError(
                 f"{path}: was saved by {about['model'] or 'another model'}; load that model and resume it"
             )
-        options = {"rule": rule or about["rule"], "reset_every": about["reset_every"], "name": name} | about.get(
-            "options", {}
-        )
+        options = {"rule": rule or about["rule"], "reset_every": about["reset_every"], "name": name}
+        options |= {key: about[key] for key in ("camera", "intrinsics") if key in about} | about.get("options", {})
         streams = Stream(model, **options) if about["single"] else Streams(model, len(about["frames"]), **options)
         images = {key: tensors.pop(key) for key in list(tensors) if key.startswith("shown.")}
         device = streams.device

@@ -8,7 +8,7 @@ the hooks and activations of the DPT heads of CUT3R and Fast3R. No numbers of th
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar
 
 from torch import Tensor
@@ -60,6 +60,14 @@ class Dust3rConfig:
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         return asdict(self)
+
+    def tiny(self) -> Dust3rConfig:
+        """The same kind of model, as small as it can sensibly be: for tests and for trying things out."""
+        widths: dict[str, Any] = {"image_size": 48, "encoder_width": 32, "decoder_width": 32}
+        counts: dict[str, Any] = {"encoder_depth": 1, "decoder_depth": 4}
+        heads: dict[str, Any] = {"encoder_heads": 2, "decoder_heads": 2}
+        dense: dict[str, Any] = {"dpt_width": 8, "dpt_last": 4, "dpt_layers": (4, 4, 4, 4)}
+        return replace(self, **widths, **counts, **heads, **dense)
 
     @classmethod
     def from_official(cls, values: Mapping[str, Any]) -> Dust3rConfig:

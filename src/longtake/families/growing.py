@@ -51,7 +51,9 @@ class GrowingFamily(nn.Module):
     def writer(self, rule: Any = None, *, revise: bool | None = None, **others: Any) -> Keep:
         """There is nothing to choose. Raises CapabilityError for options that other memories have."""
         rule = None if rule == Keep.name else rule
-        refuse(self.title, f"its memory, {self.capabilities.memory}, has one way to be written.", rule=rule, **others)
+        refuse(
+            self.title, f"its memory is {self.capabilities.memory}; there is nothing to choose.", rule=rule, **others
+        )
         return Keep(revise=False)
 
     def begin(self, n: int, writer: Any = None) -> Growing:

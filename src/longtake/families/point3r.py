@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar
 
 from torch import nn
@@ -70,6 +70,14 @@ class Point3rConfig:
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         return asdict(self)
+
+    def tiny(self) -> Point3rConfig:
+        """The same kind of model, as small as it can sensibly be: for tests and for trying things out."""
+        widths: dict[str, Any] = {"image_size": 48, "encoder_width": 32, "decoder_width": 32, "value_width": 16}
+        counts: dict[str, Any] = {"encoder_depth": 1, "decoder_depth": 2, "value_depth": 1, "pose_slots": 4}
+        heads: dict[str, Any] = {"encoder_heads": 2, "image_heads": 2, "memory_heads": 2, "value_heads": 2}
+        dense: dict[str, Any] = {"dpt_width": 8, "dpt_last": 4, "dpt_layers": (4, 4, 4, 4)}
+        return replace(self, **widths, **counts, **heads, **dense)
 
     @classmethod
     def from_official(cls, values: Mapping[str, Any]) -> Point3rConfig:
