@@ -60,6 +60,13 @@ def fast3r_config(shapes: Shapes, arguments: Mapping[str, Any] | None = None) ->
     }
     told = arguments or {}
     parts = {part: {**unseen[part], **(told.get(part) or {}), **seen[part]} for part in seen}
+    for part in ("encoder", "decoder"):
+        heads, channels = parts[part]["num_heads"], parts[part]["embed_dim"]
+        if not isinstance(heads, int) or heads < 1 or channels % (4 * heads):
+            raise CheckpointError(
+                f"{part}.num_heads={heads!r} does not split {channels} channels into heads of a multiple of 4. Say how "
+                f'many heads there are: convert(..., overrides={{"{part}": {{"num_heads": N}}}}).'
+            )
     assumed = [
         f"{part}.{name}={value!r}"
         for part, values in unseen.items()
