@@ -53,7 +53,7 @@ def main(  # noqa: PLR0913
     """
     import torch
 
-    from longtake.errors import CapabilityError, InputError
+    from longtake.errors import InputError
     from longtake.registry import find
     from longtake.training.loop import TrainConfig, train
     from longtake.training.schedule import CURRICULA
@@ -87,7 +87,4 @@ def main(  # noqa: PLR0913
         held_out=held_out,
         max_steps=max_steps,
     )
-    entry = find(model)
-    if entry.family != "cut3r":
-        raise CapabilityError(f"--model {model}: training knows the CUT3R family only, such as longtake-small.")
-    train(config, entry.config)
+    train(config, find(model).config)
