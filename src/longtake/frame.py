@@ -4,8 +4,8 @@
     Frame -> View -> Views -> Tokens -> Exchange -> Heads -> Prediction
                                  \\-> State (carried from frame to frame)
 
-n is the number of streams stepped at once (1 for a single take), H x W the model's image size, h x w = H/16 x W/16 its
-patch grid, N = h*w, S the number of state tokens.
+n is the number of streams stepped at once (1 for a single take), H x W the model's image size, h x w its patch grid,
+N = h*w, S the number of state tokens. `Growing` is the state of families whose memory grows.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-PATCH = 16  # pixels along a patch's side, in every family so far
+PATCH = 16  # pixels along a patch's side in the CroCo families; VGGT's is in its configuration
 
 
 @dataclass(frozen=True, slots=True)
