@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from longtake.geometry.alignment import align_maps, surest
@@ -70,6 +70,8 @@ def test_maps_that_leave_nothing_to_lay_give_a_rigid_motion() -> None:
 @settings(deadline=None)
 @given(seed=st.integers(0, 10**6), share=st.floats(0.05, 1))
 def test_the_surest_pixels_are_those_above_the_quantile(seed: int, share: float) -> None:
+    place = (1 - share) * 44
+    assume(place == round(place) or abs(place - round(place)) > 1e-6)  # else the last bit decides which side a pixel is
     confidence = torch.rand(2, 5, 9, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
     limit = torch.quantile(confidence.flatten(1), 1 - share, dim=1)
     wanted = confidence.flatten(1) >= limit[:, None] - 1e-12
