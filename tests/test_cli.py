@@ -163,10 +163,11 @@ def test_doctor_without_a_library(monkeypatch: pytest.MonkeyPatch, capsys: pytes
 def test_models_lists_the_models(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["models"]) == 0
     head, *lines = capsys.readouterr().out.splitlines()
-    assert head.split()[:3] == ["name", "parameters", "weights"]
+    assert head.split()[:5] == ["name", "parameters", "memory", "metric", "weights"]
     assert [line.split()[0] for line in lines] == list(MODELS)
     for line, entry in zip(lines, MODELS.values(), strict=True):
-        assert line.endswith(entry.licence)
+        assert line.endswith(entry.commercial)
+        assert entry.licence in line
         assert entry.source in line
 
 

@@ -4,8 +4,8 @@
     Frame -> View -> Views -> Tokens -> Exchange -> Heads -> Prediction
                                  \\-> State (carried from frame to frame)
 
-n is the number of streams stepped at once (1 for a single take), H x W the model's image size, h x w = H/16 x W/16 its
-patch grid, N = h*w, S the number of state tokens.
+n is the number of streams stepped at once (1 for a single take), H x W the model's image size, h x w its patch grid,
+N = h*w, S the number of state tokens. `Growing` is the state of families whose memory grows.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-PATCH = 16  # pixels along a patch's side, in every family so far
+PATCH = 16  # pixels along a patch's side in the CroCo families; VGGT's is in its configuration
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +119,9 @@ class Heads:
     confidence_world: Tensor  # (n, H, W) >= 1
     pose: Tensor  # (n, 7): translation xyz and quaternion wxyz of world_from_cam
     color: Tensor | None = None  # (n, H, W, 3) in [-1, 1]
+    intrinsics: Tensor | None = (
+        None  # (n, 3, 3) in pixels, where a head predicts them; else they are fitted to the points
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,10 +183,100 @@ class State:
         """Move to a device."""
         return self.map(lambda tensor: tensor.to(device))
 
+    def pick(self, index: Tensor) -> State:
+        """The streams at index (k,), in that order."""
+        return self.map(lambda tensor: tensor[index])
+
+    def put(self, index: Tensor, part: State) -> State:
+        """Return the whole with the streams at index (k,) taken from `part`."""
+        new = part.tensors()
+        return State.from_tensors(
+            {name: old.index_copy(0, index, new[name].to(old.dtype)) for name, old in self.tensors().items()}
+        )
+
+    def restored(self, named: Mapping[str, Tensor]) -> State:
+        """Rebuild what `tensors` gave, for the streams of this fresh state. Raises ValueError if it does not fit."""
+        _fit(named, {name: (tensor.dtype, tuple(tensor.shape)) for name, tensor in self.tensors().items()})
+        return State.from_tensors(named)
+
     @property
     def nbytes(self) -> int:
         """Bytes that all tensors take."""
         return sum(tensor.numel() * tensor.element_size() for tensor in self.tensors().values())
+
+
+@dataclass(frozen=True, slots=True)
+class Growing:
+    """n streams whose memories grow, each at its own pace: tensors only, as in `State`.
+
+    What a memory holds is its family's business; before a stream's first view it is empty.
+    """
+
+    memories: tuple[Mapping[str, Tensor], ...]  # one per stream
+    world_from_chunk: Tensor  # (n, 4, 4): pose chain over the resets so far
+    layout: Mapping[str, tuple[torch.dtype, tuple[int, ...]]]  # of a memory's tensors; -1: any length. Not state
+
+    def with_(self, **changes: Any) -> Growing:
+        """Return a copy with some fields replaced."""
+        return replace(self, **changes)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Every tensor by name; those of stream 3 are named `3.NAME`."""
+        named = {f"{i}.{name}": tensor for i, each in enumerate(self.memories) for name, tensor in each.items()}
+        return named | {"world_from_chunk": self.world_from_chunk}
+
+    def map(self, function: Any) -> Growing:
+        """Apply a function to every tensor."""
+        return self.with_(
+            memories=tuple({name: function(tensor) for name, tensor in each.items()} for each in self.memories),
+            world_from_chunk=function(self.world_from_chunk),
+        )
+
+    def to(self, device: torch.device | str) -> Growing:
+        """Move to a device."""
+        return self.map(lambda tensor: tensor.to(device))
+
+    def pick(self, index: Tensor) -> Growing:
+        """The streams at index (k,), in that order."""
+        memories = tuple(self.memories[i] for i in index.tolist())
+        return self.with_(memories=memories, world_from_chunk=self.world_from_chunk[index])
+
+    def put(self, index: Tensor, part: Growing) -> Growing:
+        """Return the whole with the streams at index (k,) taken from `part`."""
+        memories = list(self.memories)
+        for i, memory in zip(index.tolist(), part.memories, strict=True):
+            memories[i] = memory
+        chain = self.world_from_chunk.index_copy(0, index, part.world_from_chunk)
+        return self.with_(memories=tuple(memories), world_from_chunk=chain)
+
+    def restored(self, named: Mapping[str, Tensor]) -> Growing:
+        """Rebuild what `tensors` gave, for the streams of this fresh state. Raises ValueError if it does not fit."""
+        chain = self.world_from_chunk
+        free = {"world_from_chunk": (chain.dtype, tuple(chain.shape))}
+        memories: list[dict[str, Tensor]] = []
+        for i in range(len(self.memories)):
+            memories.append({n.removeprefix(f"{i}."): t for n, t in named.items() if n.startswith(f"{i}.")})
+            free |= {f"{i}.{name}": kind for name, kind in self.layout.items()} if memories[-1] else {}
+        _fit(named, free)
+        return self.with_(memories=tuple(memories), world_from_chunk=named["world_from_chunk"])
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that all tensors take."""
+        return sum(tensor.numel() * tensor.element_size() for tensor in self.tensors().values())
+
+
+def _fit(named: Mapping[str, Tensor], layout: Mapping[str, tuple[torch.dtype, tuple[int, ...]]]) -> None:
+    """Raise ValueError, with what differs, unless names, types and shapes are those of the layout; -1 is any length."""
+    problems = [f"{name} is missing" for name in layout.keys() - named.keys()]
+    problems += [f"{name} is unknown" for name in named.keys() - layout.keys()]
+    for name in named.keys() & layout.keys():
+        (dtype, shape), has = layout[name], named[name]
+        lengths = zip(has.shape, shape, strict=False)
+        if has.dtype != dtype or has.dim() != len(shape) or any(wanted not in (-1, own) for own, wanted in lengths):
+            problems.append(f"{name} is {has.dtype} {list(has.shape)}, wanted {dtype} {list(shape)}")
+    if problems:
+        raise ValueError("; ".join(sorted(problems)[:5]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +298,7 @@ class Prediction:
     index: int = 0  # the frame's index in its source
     time: float = 0.0  # seconds
     name: str = ""
+    camera: str = "head"  # where the pose comes from: head, solve, or why it could not be solved
     revised: tuple[Prediction, ...] = ()  # new predictions of earlier frames, for families that revise
 
     @property

@@ -94,8 +94,12 @@ def reconstruct(
     *,
     model: str | registry.Model = "longtake-small",
     weights: str | os.PathLike[str] | None = None,
-    rule: str | Rule = "ttt3r",
+    rule: str | Rule | None = None,
     reset_every: int | None = None,
+    window: int | None = None,
+    budget: int | None = None,
+    camera: str = "head",
+    intrinsics: np.ndarray | None = None,
     out: str | os.PathLike[str] | None = None,
     size: int | None = None,
     stride: int = 1,
@@ -108,20 +112,24 @@ def reconstruct(
     report: bool = True,
     on_frame: Callable[[Progress], None] | None = None,
 ) -> Scene:
-    """Reconstruct a take frame by frame, in constant memory, and return the scene.
+    """Reconstruct a take frame by frame and return the scene; in constant memory, where the model's is.
 
     Results go to the folder `out` as they come; without `out`, to a temporary folder that lives as long as the scene.
 
     source: a video file, a folder, glob or list of images, or an iterable of (H, W, 3) uint8 arrays.
     model: a name of `longtake models` or a loaded model, which has its `weights`, `size` and `device` already.
+    rule: for models with a recurrent memory, how it is written; by default ttt3r.
     reset_every: start the memory over every so many frames, chaining the poses.
+    window, budget: bounds of memories that grow with the take; see `Model.streams`.
+    camera: "head" takes poses from the model, "solve" solves them from its points (extra `solve`).
+    intrinsics: (3, 3) the camera's matrix in pixels of the source's frames, if it is known.
     size: the longer side of the image that the model sees, in pixels; by default what the model was trained for.
     stride, fps, start, end, max_frames: which frames of the source are used; times in seconds.
     report: draw report.html and report.png at the end, which takes a second or two.
     on_frame: called after each frame.
 
-    Raises InputError (also where no frame comes), CheckpointError, CapabilityError, OutputError; and Interrupted, a
-    KeyboardInterrupt that carries the scene so far.
+    Raises InputError (also where no frame comes), CheckpointError, CapabilityError, OutputError, MissingExtra; and
+    Interrupted, a KeyboardInterrupt that carries the scene so far.
     """
     take = open_source(source, stride=stride, fps=fps, start=start, end=end, max_frames=max_frames)
     if isinstance(model, str):
@@ -131,8 +139,28 @@ def reconstruct(
             f"weights={weights!r}, size={size!r}, device={device!r} with a loaded model, which has them already: give "
             "them to longtake.load, or name the model here."
         )
-    stream = model.stream(rule=rule, reset_every=reset_every)
-    options = {"reset_every": reset_every, "size": size, "stride": stride, "fps": fps, "start": start, "end": end}
+    # What is on disk stays as it was first said: new predictions of earlier frames would be made for nobody.
+    stream = model.stream(
+        rule=rule,
+        reset_every=reset_every,
+        window=window,
+        budget=budget,
+        revise=False,
+        camera=camera,
+        intrinsics=intrinsics,
+    )
+    options = {
+        "reset_every": reset_every,
+        "window": window,
+        "budget": budget,
+        "camera": camera,
+        "intrinsics": stream.describe()["intrinsics"],
+        "size": size,
+        "stride": stride,
+        "fps": fps,
+        "start": start,
+        "end": end,
+    }
     run = Run(
         model=model.name,
         spec=model.config.to_dict(),
@@ -161,6 +189,7 @@ def reconstruct(
 
 def _record(take: Source, stream: Stream, recorder: Recorder, on_frame: Callable[[Progress], None] | None) -> None:
     begin = time.perf_counter()
+    unsolved: list[str] = []
     start_counting(stream.device)
     with closing(frame for frame in take) as frames:  # a generator, so that closing it stops the source's reader
         # Before the recorder: a source without a frame (which is an InputError) leaves no folder behind.
@@ -172,12 +201,17 @@ def _record(take: Source, stream: Stream, recorder: Recorder, on_frame: Callable
                     prediction = stream.step(frame)
                     finish_work(stream.device)
                     recorder.add(prediction, time.perf_counter() - ready)
+                    if prediction.camera not in ("head", "solve"):
+                        unsolved.append(f"frame {prediction.index}: {prediction.camera}")
                     if on_frame:
                         seconds = time.perf_counter() - begin
                         state = stream.state_bytes
                         on_frame(Progress(recorder.frames, take.length, seconds, recorder.points, state))
             finally:
                 recorder.notes.extend(take.notes)
+                if unsolved:
+                    first = unsolved[0]
+                    recorder.notes.append(f"{len(unsolved)} frames keep the head's camera, the first of them {first}")
                 recorder.tell(state_bytes=stream.state_bytes, peak_bytes=peak_bytes(stream.device))
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,27 +18,17 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from longtake.errors import CheckpointError, InputError, OutputError
+from longtake.cameras import CameraChoice
+from longtake.errors import CapabilityError, CheckpointError, InputError, OutputError
+from longtake.families.contract import Family
 from longtake.families.cut3r import STREAMING, Cut3r
 from longtake.files import save_tensors
-from longtake.frame import (
-    PATCH,
-    Exchange,
-    Flags,
-    Frame,
-    Heads,
-    PixelMap,
-    Policy,
-    Prediction,
-    State,
-    Tokens,
-    Views,
-)
-from longtake.geometry.camera import intrinsics_from_focal
-from longtake.geometry.focal import focal_weiszfeld
-from longtake.geometry.pose import advance_chunk, transform, world_from_cam
-from longtake.rules import Rule, get_rule
-from longtake.tokenize.images import prepare, to_tensor
+from longtake.frame import PATCH, Exchange, Flags, Frame, Heads, Policy, Prediction, State, Tokens, Views
+from longtake.geometry.pose import advance_chunk, world_from_cam
+from longtake.memory.keep import Keep
+from longtake.predictions import Shown, facts_of, predictions_of, shown_from
+from longtake.rules import Rule
+from longtake.tokenize.images import to_tensor
 
 FORMAT = "longtake-state-1"
 
@@ -54,44 +45,65 @@ class Streams:
     """n takes stepped together. Each has its own state, resets and frame counter."""
 
     def __init__(
-        self, model: Cut3r, n: int, *, rule: str | Rule = "ttt3r", reset_every: int | None = None, name: str = ""
+        self,
+        model: Family[Any],
+        n: int,
+        *,
+        rule: str | Rule | None = None,
+        reset_every: int | None = None,
+        name: str = "",
+        camera: str = "head",
+        intrinsics: np.ndarray | None = None,
+        **options: Any,
     ) -> None:
+        """rule, options: how the memory is written; see the family's `writer`. camera, intrinsics: see `cameras`.
+
+        Raises InputError, CapabilityError, MissingExtra.
+        """
         if n < 1:
             raise InputError(f"got {n} streams; at least one is needed")
         if reset_every is not None and reset_every < 1:
             raise InputError(f"reset_every={reset_every}; give the number of frames between resets, or None for never")
-        self.model = model.eval()
-        self.rule = get_rule(rule)
+        self.model: Any = model
+        self.model.eval()
+        self.rule = model.writer(rule, **options)  # how the memory is written: an update rule, or what it keeps
+        self.cameras = CameraChoice.checked(camera, intrinsics)
         self.reset_every = reset_every
         self.model_name = name
         self.frames = [0] * n  # frames shown so far, per stream
+        self.shown: list[list[Shown]] = [[] for _ in range(n)]  # of the frames kept, where a family revises them
         with torch.no_grad():
             self.state = model.begin(n, self.rule)
 
     @property
     def device(self) -> torch.device:
         """Where the state lives."""
-        return self.state.tokens.device
+        return self.state.world_from_chunk.device
 
     @property
     def dtype(self) -> torch.dtype:
         """The precision of the weights."""
-        return self.state.tokens.dtype
+        return next(self.model.parameters()).dtype
 
     @property
     def state_bytes(self) -> int:
-        """Bytes kept between frames; constant for ever."""
-        return self.state.nbytes
+        """Bytes kept between frames; constant for ever where the memory is."""
+        return self.state.nbytes + sum(frame.image.nbytes for each in self.shown for frame in each)
 
     def describe(self) -> dict[str, Any]:
-        """What runs: model, rule, device, precision, resets."""
+        """What runs: model, its memory and what that costs, rule, device, precision, resets."""
         return {
             "model": self.model_name,
+            "memory": self.model.capabilities.memory,
+            "cost": self.model.capabilities.cost,
             "rule": self.rule.name,
+            "options": self._options(),
             "streams": len(self.frames),
             "device": str(self.device),
             "dtype": str(self.dtype).removeprefix("torch."),
             "reset_every": self.reset_every,
+            "camera": self.cameras.camera,
+            "intrinsics": None if self.cameras.intrinsics is None else self.cameras.intrinsics.tolist(),
             "state_bytes": self.state_bytes,
         }
 
@@ -113,9 +125,7 @@ class Streams:
             raise InputError(f"got {len(resets)} resets for {len(frames)} streams; give one bool for all, or one each")
         prepared = [None if frame is None else self._prepare(frame, i) for i, frame in enumerate(frames)]
         predictions: list[Prediction | None] = [None] * len(frames)
-        sizes = {p.image.shape for p in prepared if p is not None}
-        for size in sorted(sizes):  # one pass per image size; usually one
-            members = [i for i, p in enumerate(prepared) if p is not None and p.image.shape == size]
+        for members in self._groups(prepared):
             group = [p for p in (prepared[i] for i in members) if p is not None]
             due = [resets[i] or self._due(i) for i in members]
             for i, prediction in zip(members, self._step_group(members, group, update, due), strict=True):
@@ -128,6 +138,8 @@ class Streams:
         Needs a model with a ray-map encoder. The pose token always comes from the pose memory. Raises InputError for
         another shape, CapabilityError where the model has no such encoder.
         """
+        if not isinstance(self.model, Cut3r):
+            raise CapabilityError(f"{self.model_name or 'this model'} cannot be asked about unseen views; CUT3R can.")
         n, patch = len(self.frames), PATCH
         if rays.dim() != 4 or rays.shape[:2] != (n, 6) or rays.shape[2] % patch or rays.shape[3] % patch:
             raise InputError(
@@ -141,39 +153,53 @@ class Streams:
     def _due(self, i: int) -> bool:
         return self.reset_every is not None and (self.frames[i] + 1) % self.reset_every == 0
 
-    def _prepare(self, frame: Frame | np.ndarray, i: int) -> _Prepared:
+    def _options(self) -> dict[str, Any]:
+        """What the memory keeps, where that is a choice."""
+        return self.rule.options() if isinstance(self.rule, Keep) else {}
+
+    def _groups(self, prepared: Sequence[Shown | None]) -> list[list[int]]:
+        """Streams that are stepped in one pass: those of one image size, or each alone where a family says so."""
+        present = [(p.image.shape, i) for i, p in enumerate(prepared) if p is not None]
+        if not self.model.capabilities.batch:
+            return [[i] for _, i in present]
+        return [[i for other, i in present if other == size] for size in sorted({size for size, _ in present})]
+
+    def _prepare(self, frame: Frame | np.ndarray, i: int) -> Shown:
         if not isinstance(frame, Frame):
             frame = Frame(image=np.asarray(frame), time=float(self.frames[i]), index=self.frames[i])
-        config = self.model.config
-        image, pixel_map = prepare(
-            frame.image, config.image_size, square_ok=config.square_ok, short_side_crop=config.square_crop
-        )
-        return _Prepared(frame, image, pixel_map)
+        image, pixel_map = self.model.prepare(frame.image)
+        return Shown(image, pixel_map, frame.index, frame.time, frame.name)
 
     @torch.no_grad()
-    def _step_group(
-        self, members: list[int], group: list[_Prepared], update: bool, due: list[bool]
-    ) -> list[Prediction]:
+    def _step_group(self, members: list[int], group: list[Shown], update: bool, due: list[bool]) -> list[Prediction]:
         whole = members == list(range(len(self.frames)))
         index = torch.tensor(members, device=self.device)
-        state = self.state if whole else self.state.map(lambda tensor: tensor[index])
+        state = self.state if whole else self.state.pick(index)
         images = torch.stack([to_tensor(p.image) for p in group]).to(self.device, self.dtype)
         tokens = self.model.tokenize(Views(image=images))
         plain = Flags.plain(len(members), self.device, update=update)
         resets = torch.tensor(due, device=self.device)
-        exchange, new = absorb(
-            self.model, state, tokens, self.rule, Flags(plain.active, plain.update, plain.active & resets)
-        )
-        heads = self.model.detokenize(exchange)
-        predictions = _predictions(heads, state.world_from_chunk, group, self.model.config.is_metric)
+        flags = Flags(plain.active, plain.update, plain.active & resets)
+        heads, new = self.model.step(state, tokens, self.rule, flags, show=True)
+        rows = [*self.shown[members[0]], *group] if len(heads.pose) > len(group) else group
+        heads, words = self.cameras.apply(heads, [row.pixel_map for row in rows])
+        predictions = predictions_of(heads, state.world_from_chunk, rows, self.model.config.is_metric, words)
         if any(due):  # the overlap: the same views again, as the first of their new chunks
-            chain = advance_chunk(state.world_from_chunk, world_from_cam(heads.pose), resets)
+            chain = advance_chunk(state.world_from_chunk, world_from_cam(heads.pose[-len(group) :]), resets)
             overlap = Flags(resets, plain.update, torch.zeros_like(resets))
-            _, new = absorb(self.model, new.with_(world_from_chunk=chain), tokens, self.rule, overlap)
-        self.state = new if whole else _scatter(self.state, new, index)
-        for i in members:
+            _, new = self.model.step(new.with_(world_from_chunk=chain), tokens, self.rule, overlap, show=False)
+        self.state = new if whole else self.state.put(index, new)
+        for i, shown, reset in zip(members, group, due, strict=True):
             self.frames[i] += 1
-        return predictions
+            self._keep_shown(i, shown, update, reset)
+        earlier, now = predictions[: -len(group)], predictions[-len(group) :]
+        return [replace(now[0], revised=tuple(earlier))] if earlier else now
+
+    def _keep_shown(self, i: int, shown: Shown, update: bool, reset: bool) -> None:
+        """Remember what a revised prediction needs of the frames in the memory, in step with it."""
+        if isinstance(self.rule, Keep) and self.rule.revise and (update or reset):
+            frames = [*([] if reset else self.shown[i]), *([shown] if update else [])]
+            self.shown[i] = [frames[k] for k in self.rule.kept(len(frames))]
 
     def save(self, path: str | Path) -> None:
         """Write all streams to a safetensors file; `model.resume` continues bit for bit on the same device.
@@ -182,7 +208,11 @@ class Streams:
         """
         about = self.describe() | {"format": FORMAT, "frames": self.frames, "config": self.model.config.to_dict()}
         about["single"] = isinstance(self, Stream)
+        about["shown"] = [facts_of(each) for each in self.shown]
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state.tensors().items()}
+        tensors |= {
+            f"shown.{i}": torch.from_numpy(np.stack([f.image for f in s])) for i, s in enumerate(self.shown) if s
+        }
         try:
             save_tensors(Path(path), tensors, {"longtake": json.dumps(about)})
         except (SafetensorError, OSError) as error:
@@ -191,7 +221,9 @@ class Streams:
             ) from error
 
     @staticmethod
-    def resume(model: Cut3r, path: str | Path, *, rule: str | Rule | None = None, name: str = "") -> Stream | Streams:
+    def resume(
+        model: Family[Any], path: str | Path, *, rule: str | Rule | None = None, name: str = ""
+    ) -> Stream | Streams:
         """Continue saved streams on a model of the same configuration: a Stream if one was saved, else Streams.
 
         Raises InputError where there is no such file, CheckpointError if it does not fit.
@@ -216,15 +248,21 @@ class Streams:
                 f"{path}: was saved by {about['model'] or 'another model'}; load that model and resume it"
             )
         options = {"rule": rule or about["rule"], "reset_every": about["reset_every"], "name": name}
+        options |= {key: about[key] for key in ("camera", "intrinsics") if key in about} | about.get("options", {})
         streams = Stream(model, **options) if about["single"] else Streams(model, len(about["frames"]), **options)
-        saved, wanted = ({k: (t.shape, t.dtype) for k, t in s.items()} for s in (tensors, streams.state.tensors()))
-        if saved != wanted:
-            raise CheckpointError(
-                f"{path}: was saved in {about['dtype']} under rule {about['rule']} and holds {sorted(saved)}; this is "
-                f"{streams.dtype} under rule {streams.rule.name} with {sorted(wanted)}. Resume with the same two."
-            )
+        images = {key: tensors.pop(key) for key in list(tensors) if key.startswith("shown.")}
         device = streams.device
-        streams.state = State.from_tensors({key: tensor.to(device) for key, tensor in tensors.items()})
+        try:
+            streams.state = streams.state.restored({key: tensor.to(device) for key, tensor in tensors.items()})
+            streams.shown = [
+                shown_from(f, images.get(f"shown.{i}"))
+                for i, f in enumerate(about.get("shown", [[]] * len(streams.frames)))
+            ]
+        except (ValueError, KeyError) as error:
+            raise CheckpointError(
+                f"{path}: was saved in {about['dtype']} under rule {about['rule']} and does not fit {streams.dtype} "
+                f"under rule {streams.rule.name} ({error}). Resume with the same two."
+            ) from error
         streams.frames = list(about["frames"])
         return streams
 
@@ -239,9 +277,15 @@ class Stream(Streams):
     """One take: frames in, predictions out."""
 
     def __init__(
-        self, model: Cut3r, *, rule: str | Rule = "ttt3r", reset_every: int | None = None, name: str = ""
+        self,
+        model: Family[Any],
+        *,
+        rule: str | Rule | None = None,
+        reset_every: int | None = None,
+        name: str = "",
+        **options: Any,
     ) -> None:
-        super().__init__(model, 1, rule=rule, reset_every=reset_every, name=name)
+        super().__init__(model, 1, rule=rule, reset_every=reset_every, name=name, **options)
 
     def step(  # type: ignore[override]
         self, frames: Frame | np.ndarray, *, update: bool = True, reset: bool = False
@@ -250,47 +294,3 @@ class Stream(Streams):
         (prediction,) = super().step([frames], update=update, reset=reset)
         assert prediction is not None
         return prediction
-
-
-class _Prepared:
-    """A frame with the model's view of it."""
-
-    def __init__(self, frame: Frame, image: np.ndarray, pixel_map: PixelMap) -> None:
-        self.frame, self.image, self.pixel_map = frame, image, pixel_map
-
-
-def _scatter(state: State, part: State, index: Tensor) -> State:
-    """Put the streams at `index` back into the whole."""
-    parts = part.tensors()
-    return State.from_tensors(
-        {name: tensor.index_copy(0, index, parts[name].to(tensor.dtype)) for name, tensor in state.tensors().items()}
-    )
-
-
-def _predictions(heads: Heads, world_from_chunk: Tensor, group: list[_Prepared], is_metric: bool) -> list[Prediction]:
-    height, width = heads.points_self.shape[1:3]
-    intrinsics = intrinsics_from_focal(focal_weiszfeld(heads.points_self), height, width)
-    world_from_cams = world_from_chunk @ world_from_cam(heads.pose)
-    points = transform(world_from_cams, heads.points_self)
-    points_world = transform(world_from_chunk, heads.points_world)  # the head speaks of the chunk's first camera
-    depth = heads.points_self[..., 2].clamp_min(0)
-    return [
-        Prediction(
-            points=points[i],
-            confidence=heads.confidence_self[i],
-            depth=depth[i],
-            world_from_cam=world_from_cams[i],
-            intrinsics=intrinsics[i],
-            points_self=heads.points_self[i],
-            points_world=points_world[i],
-            confidence_world=heads.confidence_world[i],
-            image=torch.from_numpy(prepared.image),
-            is_metric=is_metric,
-            color=None if heads.color is None else heads.color[i] * 0.5 + 0.5,
-            pixel_map=prepared.pixel_map,
-            index=prepared.frame.index,
-            time=prepared.frame.time,
-            name=prepared.frame.name,
-        )
-        for i, prepared in enumerate(group)
-    ]

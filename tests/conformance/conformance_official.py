@@ -6,21 +6,32 @@ from __future__ import annotations
 import json
 import re
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import conformance_fast3r
+import conformance_point3r
 import numpy as np
 import torch
 from conformance_play import DENSE, build, rule_named, stream
+from conformance_point3r import numbers
 from conformance_report import DTYPES, FAIL, NOT_BUILT, NOTE, PASS, Report
+from conformance_vggt import check_vggt_keys
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from longtake.errors import CheckpointError
-from longtake.families.cut3r_keys import translate
+from longtake.families import cut3r_keys, fast3r_keys, point3r_keys
 from longtake.frame import Views
 
+Builder = Callable[[dict[str, Any], Mapping[str, Tensor], str], nn.Module]
+Translate = Callable[[Mapping[str, Tensor]], dict[str, Tensor]]
+FAMILIES: dict[str, tuple[Builder, Translate]] = {  # arch -> from official values, keys and a precision to a model
+    "cut3r": (build, cut3r_keys.translate),
+    "fast3r": (conformance_fast3r.build, fast3r_keys.translate),
+    "point3r": (conformance_point3r.build, point3r_keys.translate),
+}
 TOKENS = (  # section 11.3 of the kit: parameters that are tokens, not weights of a layer
     "pose_token",
     "masked_img_token",
@@ -41,19 +52,44 @@ def check_keys(report: Report, folder: Path, only: str | None = None) -> None:
         if not config_file.exists():
             report.remark("official", name, "config", FAIL, f"no {config_file.name} beside the key list")
             continue
-        about = json.loads(config_file.read_text())
-        arch = about.get("config", {}).get("arch") or about.get("model", "unknown")
-        if arch != "cut3r":
+        if "causal" in json.loads(config_file.read_text()):  # the full attention kit says this of VGGT and StreamVGGT
+            check_vggt_keys(report, name, json.loads(config_file.read_text()), json.loads(path.read_text()))
+            continue
+        about = _described(config_file)
+        arch = about["config"].get("arch", "unknown")
+        if arch not in FAMILIES:
             report.remark("official", name, "keys", NOT_BUILT, f"family {arch}")
             continue
         shapes = json.loads(path.read_text())
         try:
-            _check_cut3r_keys(report, name, about, shapes)
+            _check_keys(report, name, about, shapes, *FAMILIES[arch])
         except CheckpointError as error:
             report.remark("official", name, "keys", FAIL, " ".join(str(error).split()), "meta")
 
 
-def _check_cut3r_keys(report: Report, name: str, about: dict[str, Any], shapes: dict[str, list[int]]) -> None:
+def _described(config_file: Path) -> dict[str, Any]:
+    """Return what is said of a key list, with the recurrent kit's names: config (arch in it), n_parameters, aliases."""
+    about = json.loads(config_file.read_text())
+    if "kit_config" not in about:
+        return {"config": {"arch": about.get("model", "unknown")}} | about
+    arch = re.split("[_-]", str(about.get("model", "unknown")))[0].lower()  # such as Fast3R_ViT_Large_512
+    twins = config_file.with_name(config_file.name.replace(".config.", ".aliases."))
+    aliases = json.loads(twins.read_text())["aliases"] if twins.exists() else {}
+    return {
+        "config": about["kit_config"] | {"arch": arch},
+        "n_parameters": about["parameters"],
+        "aliases": [[kept, alias] for alias, kept in aliases.items()],
+    }
+
+
+def _check_keys(
+    report: Report,
+    name: str,
+    about: dict[str, Any],
+    shapes: dict[str, list[int]],
+    build: Builder,
+    translate: Translate,
+) -> None:
     on_meta = {key: torch.empty(shape, device="meta") for key, shape in shapes.items()}
     model = build(about["config"], on_meta, "float32")
     report.remark("official", name, "keys", PASS, f"{len(shapes)} keys load strictly", "meta")
@@ -120,35 +156,48 @@ def check_fullsize(report: Report, folder: Path, dtypes: list[str], *, full: boo
         official = folder.parent / "official"
         config_file = official / f"{name}.config.json"
         config = about.get("config") or (json.loads(config_file.read_text())["config"] if config_file.exists() else {})
-        if config.get("arch") != "cut3r":
+        if config.get("arch") not in FULLSIZE:
             report.remark("fullsize", name, "*", NOT_BUILT, f"family {config.get('arch', 'unknown')}")
         elif not full:
             report.remark("fullsize", name, "*", NOTE, "not run; --full runs it (minutes, 3.2 GB in float32)")
         else:
             shapes = json.loads((official / f"{name}.keys.json").read_text())
             for dtype in dtypes:
-                _check_cut3r_fullsize(report, folder, about, config, shapes, dtype)
+                weights = generate_all(shapes, about["salt"], about["head_scales"])
+                frames = load_file(folder / f"{name}.inputs.safetensors")["frames"].to(DTYPES[dtype])
+                made = FULLSIZE[config["arch"]](about, config, weights, frames, dtype)
+                golden = load_file(folder / f"{name}.run.safetensors") | numbers(about.get("info") or {})
+                # 2e-5 of max |golden| in float32
+                report.compare_all(f"fullsize {name}", "run", dtype, _thinned(made, golden), golden)
 
 
-def _check_cut3r_fullsize(
-    report: Report,
-    folder: Path,
-    about: dict[str, Any],
-    config: dict[str, Any],
-    shapes: dict[str, list[int]],
-    dtype: str,
-) -> None:
-    name = about["name"]
-    model = build(config, generate_all(shapes, about["salt"], about["head_scales"]), dtype)
-    frames = load_file(folder / f"{name}.inputs.safetensors")["frames"].to(DTYPES[dtype])
-    rule = rule_named(about["update_type"])
+def _play_cut3r(
+    about: dict[str, Any], config: dict[str, Any], weights: dict[str, Tensor], frames: Tensor, dtype: str
+) -> dict[str, Tensor]:
+    model, rule = build(config, weights, dtype), rule_named(about["update_type"])
     record, _ = stream(model, ((Views(image=frame[None]), True, False) for frame in frames), rule)
-    made = record.stacked(about["pixel_stride"])
     with torch.no_grad():
         start = model.begin(1, rule)
-    made |= {"state_init": start.tokens[0], "mem_init": start.pose_memory[0]}
-    golden = load_file(folder / f"{name}.run.safetensors")
+    made = {"state_init": start.tokens[0], "mem_init": start.pose_memory[0]}
+    return made | record.stacked(about["pixel_stride"])
+
+
+def _play_point3r(
+    about: dict[str, Any], config: dict[str, Any], weights: dict[str, Tensor], frames: Tensor, dtype: str
+) -> dict[str, Tensor]:
+    made, _ = conformance_point3r.walk(conformance_point3r.build(config, weights, dtype), frames, about["pixel_stride"])
+    return made
+
+
+Play = Callable[[dict[str, Any], dict[str, Any], dict[str, Tensor], Tensor, str], dict[str, Tensor]]
+FULLSIZE: dict[str, Play] = {"cut3r": _play_cut3r, "point3r": _play_point3r}
+
+
+def _thinned(made: dict[str, Tensor], golden: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """States and memories are stored with every 16th row and column, pointer features with every 16th channel."""
+    out = dict(made)
     for key, wanted in golden.items():
         if key in made and key not in DENSE and made[key].shape != wanted.shape:
-            made[key] = made[key][..., ::16, ::16]  # states and memories are stored thinned out
-    report.compare_all(f"fullsize {name}", "run", dtype, made, golden)  # 2e-5 of max |golden| in float32
+            channels = made[key][..., ::16]
+            out[key] = channels if channels.shape == wanted.shape else channels[..., ::16, :]
+    return out

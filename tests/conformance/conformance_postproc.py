@@ -8,17 +8,22 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from conformance_fast3r import check_fast3r_geometry, check_fast3r_images
 from conformance_report import DTYPES, FAIL, NOT_BUILT, NOTE, Report, allowed_error, allowed_half_rope_error
+from conformance_vggt_functions import RUNS, check_vggt_function, check_vggt_images
 from safetensors.torch import load_file
 from torch import Tensor
 
 from longtake.geometry import activations, focal, pose, rays, rotation
 from longtake.geometry.camera import intrinsics_from_focal, principal_point
+from longtake.geometry.solve import solve_camera
 from longtake.memory.recurrent import state_positions
 from longtake.nn.rope import RopeTable, rope_table, rotate, rotate_rounded
+from longtake.nn.rope3d import rope3d_table
 from longtake.sources.picture import read_picture
 from longtake.tokenize.images import prepare, to_tensor
 
@@ -98,6 +103,10 @@ def run_rope(g: Tensors) -> Tensors:
         table = rope_table(g[f"{case}.pos"], tokens.shape[-1], tokens.dtype)
         table = RopeTable(table.cos.unsqueeze(1), table.sin.unsqueeze(1))  # the same for every head
         out[f"{case}.out"], out[f"{case}.out_half"] = rotate(tokens, table), rotate_rounded(tokens, table)
+    for case in {name.rpartition(".")[0] for name in g if name.startswith("rope3d.")}:
+        tokens, points = g[f"{case}.tokens"], g[f"{case}.pos"]
+        lead = tokens.shape[-2] == points.shape[-2] + 1
+        out[f"{case}.out"] = rotate(tokens, rope3d_table(points, tokens.shape[-1], tokens.dtype, lead=lead))
     return out
 
 
@@ -127,6 +136,15 @@ def check_postproc(report: Report, folder: Path, dtypes: list[str], only: str | 
         elif path.suffix == ".safetensors" and path.stem in FUNCTIONS:
             for dtype in dtypes:
                 _check_file(report, case, path, dtype)
+        elif path.suffix == ".safetensors" and path.stem in RUNS:
+            for dtype in dtypes:
+                check_vggt_function(report, case, path, dtype)
+        elif path.name == "fast3r_geometry.safetensors":
+            for dtype in dtypes:
+                check_fast3r_geometry(report, path, dtype)
+        elif path.name == "preprocess.npz":
+            check_vggt_images(report, case, path)
+            check_fast3r_images(report, path)
         elif path.suffix in (".safetensors", ".npz") and path.stem != "image_samples":
             report.remark(case, path.stem, "*", NOT_BUILT, "no function of this library is compared with it yet")
 
@@ -137,9 +155,6 @@ def _check_file(report: Report, case: str, path: Path, dtype: str) -> None:
     cast = {name: t.to(DTYPES[dtype]) if t.is_floating_point() else t for name, t in stored.items()}
     made = function(cast)
     golden = {name: t for name, t in stored.items() if not re.fullmatch(inputs, name)}
-    for name in [name for name in golden if name.startswith("rope3d.")]:
-        golden.pop(name)
-        report.remark(case, path.stem, name, NOT_BUILT, "continuous rotary embedding (Point3R)", dtype)
     for name in [name for name in golden if name.endswith(".out_half")]:
         half = golden.pop(name)
         if dtype == "float32" and name in made:  # the rounding is only defined on top of float32
@@ -198,7 +213,25 @@ def check_metrics_focal(report: Report, folder: Path, dtypes: list[str]) -> None
                     golden = torch.tensor(row[key], dtype=torch.float64)
                     accept = (1e-10 if dtype == "float64" else 2e-6) * abs(row[key])
                     report.compare(case, name, key, dtype, value, golden, accept)
-    report.remark(case, "pnp", "*", NOT_BUILT, "camera pose from a pointmap (PnP)")
+    _check_metrics_pnp(report, case, folder, listing["pnp"]["cases"])
+
+
+def _check_metrics_pnp(report: Report, case: str, folder: Path, rows: dict[str, Any]) -> None:
+    """Check solved poses against the metrics kit's refined ones: 0.5 degrees and 0.04 m, 1e-4 without noise."""
+    with np.load(folder / "pnp_pointmaps.npz") as maps:
+        for name, row in rows.items():
+            (cu, cv), f = row["pp"], row["focal"]
+            k = np.array([[f, 0, cu], [0, f, cv], [0, 0, 1]])
+            solved = solve_camera(maps[f"{name}_pts_world"], k, maps[f"{name}_mask"])
+            if solved.world_from_cam is None:
+                report.remark(case, f"pnp {name}", "pose", FAIL, solved.reason)
+                continue
+            made, golden = torch.from_numpy(solved.world_from_cam), torch.tensor(row["refined_c2w"]).double()
+            degrees = rotation.angle_between(made[:3, :3], golden[:3, :3])
+            allowed = (1e-4, 1e-4) if name == "clean" else (0.5, 0.04)
+            report.compare(case, f"pnp {name}", "rotation", "-", degrees, torch.zeros_like(degrees), allowed[0])
+            distance = (made[:3, 3] - golden[:3, 3]).norm()
+            report.compare(case, f"pnp {name}", "position", "-", distance, torch.zeros_like(distance), allowed[1])
 
 
 __all__ = ["allowed_error", "check_images", "check_metrics_focal", "check_postproc", "post_process"]

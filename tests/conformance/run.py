@@ -20,16 +20,27 @@ import traceback
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
+from conformance_fast3r import Fast3rCase
 from conformance_official import check_fullsize, check_keys
+from conformance_point3r import Point3rCase
 from conformance_postproc import FUNCTIONS, check_metrics_focal, check_postproc
 from conformance_recurrent import Case
 from conformance_report import DTYPES, FAIL, HEADER, NOT_BUILT, Report
+from conformance_vggt import VggtCase
 
 from longtake.errors import LongtakeError
 
-FAMILIES_TO_COME = {"point3r", "vggt", "streamvggt", "fast3r", "dust3r"}
+CASES: dict[str, Callable[[Path, Report, str], Any]] = {  # arch -> what checks its cases
+    "cut3r": Case,
+    "fast3r": Fast3rCase,
+    "point3r": Point3rCase,
+    "streamvggt": VggtCase,
+    "vggt": VggtCase,
+}
+FAMILIES_TO_COME: set[str] = set()
 METRICS_TO_COME = {
     "pose_metrics.json": "trajectory errors of the metrics kit",
     "depth_metrics.json": "video depth errors of the metrics kit",
@@ -60,16 +71,16 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
 def check_case(report: Report, folder: Path, dtypes: list[str], only: str | None) -> None:
     """Check one folder with a case.json, whatever its family."""
     about = json.loads((folder / "case.json").read_text())
-    arch, runs = about.get("arch", ""), {run["name"] for run in about.get("runs", [])}
+    arch, runs = about.get("arch", ""), {run["name"] for run in about.get("runs", about.get("inputs", []))}
     if only not in (None, folder.name) and only not in runs:
         return
     if arch in FAMILIES_TO_COME:
         report.remark(folder.name, arch, "*", NOT_BUILT, "this family is not built yet")
-    elif arch != "cut3r":
+    elif arch not in CASES:
         report.remark(folder.name, arch, "*", FAIL, f"arch {arch!r} is not a family that this program knows")
     else:
         for dtype in dtypes:
-            Case(folder, report, dtype).check(only if only in runs else None)
+            CASES[arch](folder, report, dtype).check(only if only in runs else None)
 
 
 def check_metrics(report: Report, folder: Path, names: set[str], dtypes: list[str], only: str | None) -> None:

@@ -57,19 +57,76 @@ class Translation:
     """our configuration -> the module that takes the tensors"""
 
 
+def _translation(
+    infer: Callable[[Shapes, Mapping[str, Any] | None], tuple[dict[str, Any], list[str]]],
+    config_class: Any,
+    rename: Callable[[Mapping[str, Tensor]], dict[str, Tensor]],
+    model_class: Callable[[Any], nn.Module],
+) -> Translation:
+    def configure(shapes: Shapes, arguments: Mapping[str, Any] | None) -> tuple[dict[str, Any], list[str]]:
+        official, notes = infer(shapes, arguments)
+        return config_class.from_official(official).to_dict(), notes
+
+    return Translation(configure, rename, lambda config: model_class(config_class.from_dict(config)))
+
+
 def _cut3r() -> Translation:
     from longtake.families.cut3r import Cut3r, Cut3rConfig
     from longtake.families.cut3r_keys import translate
 
-    def configure(shapes: Shapes, arguments: Mapping[str, Any] | None) -> tuple[dict[str, Any], list[str]]:
-        official, notes = cut3r_config(shapes, arguments)
-        return Cut3rConfig.from_official(official).to_dict(), notes
+    return _translation(cut3r_config, Cut3rConfig, translate, Cut3r)
 
-    return Translation(configure, translate, lambda config: Cut3r(Cut3rConfig.from_dict(config)))
+
+def _dust3r() -> Translation:
+    from longtake.checkpoints.infer_kin import dust3r_config
+    from longtake.families.dust3r import Dust3r, Dust3rConfig
+    from longtake.families.dust3r_keys import translate
+
+    return _translation(dust3r_config, Dust3rConfig, translate, Dust3r)
+
+
+def _fast3r() -> Translation:
+    from longtake.checkpoints.infer_kin import fast3r_config
+    from longtake.families.fast3r import Fast3r, Fast3rConfig
+    from longtake.families.fast3r_keys import translate
+
+    return _translation(fast3r_config, Fast3rConfig, translate, Fast3r)
+
+
+def _point3r() -> Translation:
+    from longtake.checkpoints.infer_kin import point3r_config
+    from longtake.families.point3r import Point3r, Point3rConfig
+    from longtake.families.point3r_keys import translate
+
+    return _translation(point3r_config, Point3rConfig, translate, Point3r)
+
+
+def _vggt() -> Translation:
+    from longtake.checkpoints.infer_vggt import vggt_config
+    from longtake.families.streamvggt import StreamVggt
+    from longtake.families.vggt import Vggt
+    from longtake.families.vggt_config import VggtConfig
+    from longtake.families.vggt_keys import translate
+
+    def configure(shapes: Shapes, arguments: Mapping[str, Any] | None) -> tuple[dict[str, Any], list[str]]:
+        official, notes = vggt_config(shapes, arguments)
+        return VggtConfig.from_official(official).to_dict(), notes
+
+    def build(config: Mapping[str, Any]) -> nn.Module:
+        made = VggtConfig.from_dict(config)
+        return StreamVggt(made) if made.causal else Vggt(made)
+
+    return Translation(configure, translate, build)
 
 
 _IN_TRAINING = ("model.", "flow.")  # prefixes in the files that `longtake train` leaves
-TRANSLATIONS: dict[str, Callable[[], Translation]] = {"cut3r": _cut3r}  # a new family adds its line here
+TRANSLATIONS: dict[str, Callable[[], Translation]] = {  # a new family adds its line here
+    "cut3r": _cut3r,
+    "dust3r": _dust3r,
+    "fast3r": _fast3r,
+    "point3r": _point3r,
+    "vggt": _vggt,
+}
 
 
 def read_any(

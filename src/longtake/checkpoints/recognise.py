@@ -13,7 +13,7 @@ MARKS: dict[str, tuple[str, tuple[str, ...]]] = {
     "fast3r": ("Fast3R", ("decoder.dec_blocks.", "encoder.", "downstream_head")),
     "dust3r": ("AsymmetricCroCo3DStereo", ("dec_blocks2.", "downstream_head1.", "downstream_head2.")),
 }
-BUILT = ("cut3r",)  # families whose forward pass exists in this version
+BUILT = ("cut3r", "dust3r", "fast3r", "point3r", "vggt")  # families whose forward pass exists in this version
 
 
 def recognise(names: Iterable[str], class_name: str | None = None) -> str:
@@ -24,7 +24,7 @@ def recognise(names: Iterable[str], class_name: str | None = None) -> str:
     Raises:
         CheckpointError: no family known to Longtake has such names.
     """
-    names = list(names)
+    names = [name.removeprefix("net.") for name in names]  # of the framework that Fast3R was trained with
     for family, (_, prefixes) in MARKS.items():
         if all(any(name.startswith(prefix) for name in names) for prefix in prefixes):
             return family

@@ -8,18 +8,23 @@ stem, a convolutional head, a slim pose memory, and neither ray maps nor colour.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
-from typing import Any
+from dataclasses import asdict, dataclass, replace
+from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from longtake.detokenize.heads import ConvHeads, PublishedHeads
 from longtake.errors import CapabilityError, CheckpointError
-from longtake.frame import PATCH, Exchange, Flags, Heads, Policy, State, Tokens, Views
+from longtake.families.contract import Capabilities, refuse
+from longtake.families.published import check_heads, rebuild, refuse_unknown_modes
+from longtake.frame import PATCH, Exchange, Flags, Heads, PixelMap, Policy, State, Tokens, Views
 from longtake.memory.recurrent import RecurrentMemory
 from longtake.nn.rope import grid_positions
 from longtake.rules.contract import Rule
+from longtake.rules.table import get_rule
+from longtake.tokenize.images import prepare
 from longtake.tokenize.vit import PatchEncoder
 
 STREAMING = Policy()
@@ -61,45 +66,38 @@ class Cut3rConfig:
     def __post_init__(self) -> None:
         """Refuse numbers that no model can be built from. Raises CheckpointError."""
         heads = (
-            ("encoder_heads", self.encoder_heads, self.encoder_width),
-            ("image_heads", self.image_heads, self.decoder_width),
-            ("state_heads", self.state_heads, self.decoder_width),
-            ("ray_heads", self.ray_heads if self.ray_depth else 1, self.encoder_width if self.ray_depth else 4),
+            ("encoder_heads", self.encoder_heads, self.encoder_width, 4),
+            ("image_heads", self.image_heads, self.decoder_width, 4),
+            ("state_heads", self.state_heads, self.decoder_width, 4),
+            ("ray_heads", self.ray_heads if self.ray_depth else 1, self.encoder_width if self.ray_depth else 4, 4),
         )
-        for name, count, width in heads:
-            if count < 1 or width % (4 * count):
-                raise CheckpointError(f"{name}={count}: {width} channels must split into heads of a multiple of 4")
+        check_heads(heads)
         if self.state_layout not in ("2d", "1d"):
             raise CheckpointError(f"state_layout={self.state_layout!r}; there are 2d and 1d")
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Cut3rConfig:
         """Rebuild from `to_dict`. Raises CheckpointError for names it does not know."""
-        known = {f.name for f in fields(cls)}
-        if unknown := sorted(set(values) - known):
-            raise CheckpointError(f"configuration has unknown entries {unknown}; this version knows {sorted(known)}")
-        plain: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
-        return cls(**plain)
+        return rebuild(cls, values)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         return asdict(self)
 
+    def tiny(self) -> Cut3rConfig:
+        """The same kind of model, as small as it can sensibly be: for tests and for trying things out."""
+        widths: dict[str, Any] = {"image_size": 48, "encoder_width": 32, "decoder_width": 32, "pose_width": 32}
+        counts: dict[str, Any] = {"encoder_depth": 1, "decoder_depth": 2, "pose_depth": 1, "state_size": 6}
+        heads: dict[str, Any] = {"encoder_heads": 2, "image_heads": 2, "state_heads": 2, "ray_heads": 2}
+        dense: dict[str, Any] = {"dpt_width": 8, "dpt_last": 4, "dpt_layers": (4, 4, 4, 4), "conv_widths": (8, 8, 4, 4)}
+        stem = None if self.stem is None else (4, 4, 8)
+        ray_depth = min(self.ray_depth, 1)
+        return replace(self, **widths, **counts, **heads, **dense, pose_slots=4, stem=stem, ray_depth=ray_depth)
+
     @classmethod
     def from_official(cls, values: Mapping[str, Any]) -> Cut3rConfig:
         """Translate the published constructor's arguments. Modes that the published weights never use are refused."""
-        expected = {
-            "output_mode": "pts3d+pose",
-            "depth_mode": ["exp", "-inf", "inf"],
-            "conf_mode": ["exp", 1, "inf"],
-            "pose_mode": ["exp", "-inf", "inf"],
-            "pos_embed": "RoPE100",
-            "pose_head": True,
-            "patch_size": PATCH,
-        }
-        for name, wanted in expected.items():
-            if name in values and _plain(values[name]) != _plain(wanted):
-                raise CheckpointError(f"{name}={values[name]!r} is not supported; the published models use {wanted!r}")
+        refuse_unknown_modes(values)
         size = values.get("img_size", 512)
         size = max(size) if isinstance(size, (tuple, list)) else int(size)
         return cls(
@@ -128,15 +126,12 @@ class Cut3rConfig:
         )
 
 
-def _plain(value: Any) -> Any:
-    """Compare tuples with lists, and infinities with their names."""
-    if isinstance(value, (tuple, list)):
-        return [_plain(each) for each in value]
-    return str(value) if value in (float("inf"), float("-inf")) else value
-
-
 class Cut3r(nn.Module):
     """Tokenize, exchange, detokenize, commit: the four steps of a recurrent reconstructor."""
+
+    capabilities: ClassVar[Capabilities] = Capabilities(
+        memory="recurrent", cost="constant time and memory for ever", bounded=True, batch=True, rules=True
+    )
 
     def __init__(self, config: Cut3rConfig) -> None:
         super().__init__()
@@ -239,3 +234,23 @@ class Cut3r(nn.Module):
         return self.memory.commit(
             state, exchange, step.rate, step.direction, step.buffers, flags, start, restart=policy.restart_after_reset
         )
+
+    # --- behind a stream ---
+
+    def prepare(self, image: np.ndarray) -> tuple[np.ndarray, PixelMap]:
+        """Resize and crop a picture as the weights were trained for."""
+        c = self.config
+        return prepare(image, c.image_size, square_ok=c.square_ok, short_side_crop=c.square_crop)
+
+    def writer(self, rule: str | Rule | None = None, *, revise: bool | None = None, **others: Any) -> Rule:
+        """The update rule, ttt3r by default. Raises CapabilityError for options of memories that grow."""
+        refuse("recurrent", "its memory is constant; choose an update rule, rule=.", **others)
+        return get_rule("ttt3r" if rule is None else rule)
+
+    def step(
+        self, state: State, tokens: Tokens, rule: Rule, flags: Flags, *, show: bool = True
+    ) -> tuple[Heads | None, State]:
+        """One view of each stream."""
+        exchange = self.exchange(state, tokens, rule)
+        new = self.commit(state, exchange, rule, flags)
+        return self.detokenize(exchange) if show else None, new

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -30,6 +31,11 @@ def intrinsics_from_focal(focal: Tensor, height: int, width: int) -> Tensor:
     zero, one = torch.zeros_like(focal), torch.ones_like(focal)
     rows = ((focal, zero, one * cu), (zero, focal, one * cv), (zero, zero, one))
     return torch.stack([torch.stack(row, dim=-1) for row in rows], dim=-2)
+
+
+def camera_matrix(fx: float, fy: float, cx: float, cy: float) -> np.ndarray:
+    """Return the 3x3 matrix of focal lengths and principal point, all in pixels."""
+    return np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]], dtype=np.float64)
 
 
 def normalised_rays(intrinsics: Tensor, pixels: Tensor) -> Tensor:

@@ -29,6 +29,7 @@ def focal_weiszfeld(
     points: Tensor,
     centre: Tensor | None = None,
     *,
+    mask: Tensor | None = None,
     iterations: int = 10,
     min_focal: float = 0.0,
     max_focal: float = math.inf,
@@ -36,14 +37,17 @@ def focal_weiszfeld(
     """Fit f to minimise sum |pixel - f (x, y) / z|, the geometric median by Weiszfeld's reweighted least squares.
 
     points (..., H, W, 3) are in the camera's own frame; centre (..., 2) is the principal point (u, v), by default
-    (W div 2, H div 2). Quotients that are not finite count as (0, 0), each component on its own. The result (...), in
-    pixels, is clipped to [min_focal, max_focal] times the focal length of a 60 degree view; a map that points backwards
-    therefore gives 0 by default, and one with no valid pixel nan.
+    (W div 2, H div 2); mask (..., H, W) bool says which pixels count, by default all. Quotients that are not finite
+    count as (0, 0), each component on its own. The result (...), in pixels, is clipped to [min_focal, max_focal] times
+    the focal length of a 60 degree view; a map that points backwards therefore gives 0 by default, and one with no
+    valid pixel nan.
     """
     height, width = points.shape[-3:-1]
     q = _centred_pixels(points, centre)
     ratio = points[..., :2] / points[..., 2:]
     s = torch.where(ratio.isfinite(), ratio, torch.zeros_like(ratio))
+    if mask is not None:
+        s = torch.where(mask[..., None], s, torch.zeros_like(s))  # both sums below lose the pixel
     s_q, s_s = (s * q).sum(-1), s.square().sum(-1)  # (..., H, W)
     f = s_q.mean((-2, -1)) / s_s.mean((-2, -1))
     for _ in range(iterations):

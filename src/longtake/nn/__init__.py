@@ -4,14 +4,17 @@
 from longtake.nn.attention import CrossAttention, SelfAttention
 from longtake.nn.blocks import ConditionedBlock, DecoderBlock, EncoderBlock, Mlp, layer_norm
 from longtake.nn.rope import RopeTable, grid_positions, rope_table, rotate
+from longtake.nn.scaled import KeysValues, ScaledBlock
 
 __all__ = [
     "ConditionedBlock",
     "CrossAttention",
     "DecoderBlock",
     "EncoderBlock",
+    "KeysValues",
     "Mlp",
     "RopeTable",
+    "ScaledBlock",
     "SelfAttention",
     "grid_positions",
     "layer_norm",

@@ -35,11 +35,14 @@ def mean_logit(query: Tensor, key: Tensor) -> Tensor:
 
 
 class SelfAttention(nn.Module):
-    """Multi-head self-attention with optional rotary positions."""
+    """Multi-head self-attention with optional rotary positions.
 
-    def __init__(self, width: int, heads: int) -> None:
+    scale multiplies the logits; None: 1 / sqrt(head width).
+    """
+
+    def __init__(self, width: int, heads: int, scale: float | None = None) -> None:
         super().__init__()
-        self.heads = heads
+        self.heads, self.scale = heads, scale
         self.qkv = nn.Linear(width, 3 * width)
         self.proj = nn.Linear(width, width)
 
@@ -49,7 +52,7 @@ class SelfAttention(nn.Module):
         query, key, value = qkv
         if table is not None:
             query, key = (rotate_rounded if rounded else rotate)(qkv[:2], table)  # both in one pass
-        return self.proj(merge_heads(scaled_dot_product_attention(query, key, value)))
+        return self.proj(merge_heads(scaled_dot_product_attention(query, key, value, scale=self.scale)))
 
 
 class CrossAttention(nn.Module):

@@ -25,9 +25,9 @@ def layer_norm(width: int) -> nn.LayerNorm:
     return nn.LayerNorm(width, eps=1e-6)
 
 
-def inner_norm(width: int) -> InnerNorm:
+def inner_norm(width: int, eps: float = 1e-6) -> InnerNorm:
     """The same inside a block."""
-    return InnerNorm(width, eps=1e-6)
+    return InnerNorm(width, eps=eps)
 
 
 class Mlp(nn.Module):
@@ -46,10 +46,12 @@ class Mlp(nn.Module):
 class EncoderBlock(nn.Module):
     """Self-attention, then MLP."""
 
-    def __init__(self, width: int, heads: int, mlp_ratio: float = 4) -> None:
+    def __init__(
+        self, width: int, heads: int, mlp_ratio: float = 4, *, eps: float = 1e-6, scale: float | None = None
+    ) -> None:
         super().__init__()
-        self.norm1, self.norm2 = inner_norm(width), inner_norm(width)
-        self.attn = SelfAttention(width, heads)
+        self.norm1, self.norm2 = inner_norm(width, eps), inner_norm(width, eps)
+        self.attn = SelfAttention(width, heads, scale)
         self.mlp = Mlp(width, int(width * mlp_ratio))
 
     def forward(self, x: Tensor, table: RopeTable | None = None, rounded: bool = False) -> Tensor:

@@ -19,6 +19,7 @@ class RopeTable(NamedTuple):
 
     cos: Tensor  # (..., N, head_dim)
     sin: Tensor  # (..., N, head_dim), signed so that rotate() is one multiply-add
+    partner: Tensor | None = None  # (head_dim,) which channel each is mixed with; None: the pairs of the 2D embedding
 
 
 def grid_positions(height: int, width: int, device: torch.device | str = "cpu") -> Tensor:
@@ -28,18 +29,22 @@ def grid_positions(height: int, width: int, device: torch.device | str = "cpu") 
     return torch.stack(torch.meshgrid(rows, columns, indexing="ij"), -1).reshape(-1, 2)
 
 
-def rope_table(positions: Tensor, head_dim: int, dtype: torch.dtype, base: float = 100.0) -> RopeTable:
+def rope_table(
+    positions: Tensor, head_dim: int, dtype: torch.dtype, base: float = 100.0, *, angles_in: torch.dtype | None = None
+) -> RopeTable:
     """Tabulate the rotation of each position: positions (..., N, 2) -> two tensors (..., N, head_dim).
 
     dtype is that of the weights; angles are never kept in less than float32, where positions would blur.
+    angles_in: form the angles in this precision instead (VGGT: always float32), cosines and sines as above.
     Raises ValueError unless head_dim is a multiple of 4.
     """
     if head_dim % 4:
         raise ValueError(f"2D rotary embedding needs a head width that is a multiple of 4, not {head_dim}")
     quarter, dtype = head_dim // 4, torch.promote_types(dtype, torch.float32)
-    exponents = torch.arange(quarter, device=positions.device, dtype=dtype) / quarter
+    formed = angles_in or dtype
+    exponents = torch.arange(quarter, device=positions.device, dtype=formed) / quarter
     frequencies = torch.pow(base, -exponents)
-    angles = positions[..., None].to(dtype) * frequencies  # (..., N, 2, Q)
+    angles = (positions[..., None].to(formed) * frequencies).to(dtype)  # (..., N, 2, Q)
     cos, sin = angles.cos(), angles.sin()
     # Per axis: (u, v) -> (u cos - v sin, v cos + u sin). Doubling the tables makes that x * cos + swap(x) * sin.
     return RopeTable(
@@ -50,8 +55,11 @@ def rope_table(positions: Tensor, head_dim: int, dtype: torch.dtype, base: float
 
 def rotate(x: Tensor, table: RopeTable) -> Tensor:
     """Turn queries or keys x (..., heads, N, head_dim) by their table, (N, head_dim) or (..., 1, N, head_dim)."""
-    u_row, v_row, u_column, v_column = x.chunk(4, -1)
-    swapped = torch.cat((v_row, u_row, v_column, u_column), -1)
+    if table.partner is None:
+        u_row, v_row, u_column, v_column = x.chunk(4, -1)
+        swapped = torch.cat((v_row, u_row, v_column, u_column), -1)
+    else:
+        swapped = x[..., table.partner]
     return x * table.cos.to(x.dtype) + swapped * table.sin.to(x.dtype)
 
 

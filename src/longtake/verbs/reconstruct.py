@@ -8,7 +8,7 @@ import sys
 from contextlib import nullcontext
 from json import dumps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import Positional, arg
 
@@ -35,8 +35,12 @@ def main(  # noqa: PLR0913
     out: Path | None = None,
     model: str = "longtake-small",
     weights: Path | None = None,
-    rule: str = "ttt3r",
+    rule: str | None = None,
     reset_every: int | None = None,
+    window: int | None = None,
+    budget: int | None = None,
+    camera: Literal["head", "solve"] = "head",
+    intrinsics: tuple[float, float, float, float] | None = None,
     size: int | None = None,
     stride: int = 1,
     fps: float | None = None,
@@ -57,8 +61,12 @@ def main(  # noqa: PLR0913
         out: Folder for the results; by default out/NAME OF THE SOURCE.
         model: A name that `longtake models` lists.
         weights: Weight file, for models whose weights are not in the package.
-        rule: Update rule of the memory; `longtake rules` lists them.
+        rule: Update rule of a recurrent memory, by default ttt3r; `longtake rules` lists them.
         reset_every: Start the memory over every so many frames; the poses are chained.
+        window: Full attention (vggt) reads at most so many frames at once, the first and the newest; by default all.
+        budget: A cache (streamvggt) keeps the keys of so many frames at most; by default all.
+        camera: Poses as the model says them (head), or solved from its points (solve, with the extra `solve`).
+        intrinsics: Focal lengths and centre FX FY CX CY of the camera in pixels of the source, if they are known.
         size: Longer side of the image that the model sees, in pixels; by default the model's own.
         stride: Use every so many-th frame.
         fps: Use at most so many frames a second.
@@ -70,6 +78,7 @@ def main(  # noqa: PLR0913
         json: Print one JSON object at the end, and nothing else, on stdout.
         quiet: Print errors and notes of damage only (with --json: and the object).
     """
+    from longtake.geometry.camera import camera_matrix
     from longtake.scene import Interrupted, reconstruct
     from longtake.verbs._live import LiveLine
 
@@ -83,6 +92,10 @@ def main(  # noqa: PLR0913
                 weights=weights,
                 rule=rule,
                 reset_every=reset_every,
+                window=window,
+                budget=budget,
+                camera=camera,
+                intrinsics=camera_matrix(*intrinsics) if intrinsics else None,
                 out=folder,
                 size=size,
                 stride=stride,
