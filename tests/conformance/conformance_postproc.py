@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from conformance_metrics import check_metrics_pnp
 from conformance_report import DTYPES, FAIL, NOT_BUILT, NOTE, Report, allowed_error, allowed_half_rope_error
 from safetensors.torch import load_file
 from torch import Tensor
@@ -198,7 +199,17 @@ def check_metrics_focal(report: Report, folder: Path, dtypes: list[str]) -> None
                     golden = torch.tensor(row[key], dtype=torch.float64)
                     accept = (1e-10 if dtype == "float64" else 2e-6) * abs(row[key])
                     report.compare(case, name, key, dtype, value, golden, accept)
-    report.remark(case, "pnp", "*", NOT_BUILT, "camera pose from a pointmap (PnP)")
+        for key in [key for key in listing if key.startswith("batch_")]:  # maps in one call, each independent
+            names = [next(name for name in listing["cases"] if name.startswith(word)) for word in key.split("_")[1:]]
+            stacked, centre = (
+                torch.from_numpy(np.stack([maps[name] for name in names])),
+                listing["cases"][names[0]]["pp"],
+            )
+            golden = torch.tensor(listing[key], dtype=torch.float64)
+            value = focal.focal_weiszfeld(stacked, torch.tensor(centre))
+            report.compare(case, "batch", key, "float32", value, golden, 2e-6 * float(golden.min()))
+    if "pnp" in listing:
+        check_metrics_pnp(report, folder, listing["pnp"])
 
 
 __all__ = ["allowed_error", "check_images", "check_metrics_focal", "check_postproc", "post_process"]

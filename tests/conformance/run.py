@@ -22,7 +22,10 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from conformance_depth import check_metrics_depth
+from conformance_metrics import check_metrics_pose
 from conformance_official import check_fullsize, check_keys
+from conformance_points import check_metrics_points
 from conformance_postproc import FUNCTIONS, check_metrics_focal, check_postproc
 from conformance_recurrent import Case
 from conformance_report import DTYPES, FAIL, HEADER, NOT_BUILT, Report
@@ -30,11 +33,6 @@ from conformance_report import DTYPES, FAIL, HEADER, NOT_BUILT, Report
 from longtake.errors import LongtakeError
 
 FAMILIES_TO_COME = {"point3r", "vggt", "streamvggt", "fast3r", "dust3r"}
-METRICS_TO_COME = {
-    "pose_metrics.json": "trajectory errors of the metrics kit",
-    "depth_metrics.json": "video depth errors of the metrics kit",
-    "points_metrics.json": "point cloud errors of the metrics kit",
-}
 FULL = 4
 POSTPROC = {f"{name}.safetensors" for name in FUNCTIONS} | {"images.json", "postproc.json"}
 
@@ -73,13 +71,17 @@ def check_case(report: Report, folder: Path, dtypes: list[str], only: str | None
 
 
 def check_metrics(report: Report, folder: Path, names: set[str], dtypes: list[str], only: str | None) -> None:
-    """Check one folder with a NAME_metrics.json."""
+    """Check one folder with a NAME_metrics.json; `only` may name the folder or one of its clouds."""
+    if "points_metrics.json" in names:
+        check_metrics_points(report, folder, only)
     if only not in (None, folder.name):
         return
     if "focal_metrics.json" in names:
         check_metrics_focal(report, folder, dtypes)
-    for name in sorted(METRICS_TO_COME.keys() & names):
-        report.remark("metrics", folder.name, "*", NOT_BUILT, METRICS_TO_COME[name])
+    if "pose_metrics.json" in names:
+        check_metrics_pose(report, folder)
+    if "depth_metrics.json" in names:
+        check_metrics_depth(report, folder)
 
 
 def parts_of(folder: Path, options: argparse.Namespace, report: Report) -> list[tuple[int, str, Callable[[], None]]]:
