@@ -71,7 +71,7 @@ def cloud_errors(
 
 
 def voxel_means(points: np.ndarray, side: float) -> np.ndarray:
-    """Return the mean of the points (n, 3) in each cubic cell, (k, 3); the grid starts half a side below the minimum."""
+    """Return the mean of the points (n, 3) in each cubic cell, (k, 3); the grid begins half a side below the least."""
     points = np.asarray(points, np.float64)
     if not len(points):
         return points
