@@ -15,7 +15,7 @@ Source       field.md 5.5 (layout, first N annotated), 5.3 (scale 256, zeros inv
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
@@ -122,7 +122,7 @@ def _times(path: Path) -> list[float]:
         if line.strip():
             whole, _, part = line.strip().partition(".")
             try:
-                stamp = datetime.strptime(whole, "%Y-%m-%d %H:%M:%S").replace(tzinfo=timezone.utc)
+                stamp = datetime.strptime(whole, "%Y-%m-%d %H:%M:%S").replace(tzinfo=UTC)
                 times.append(stamp.timestamp() + float(f"0.{part or 0}"))
             except ValueError:
                 raise InputError(f"{path}: {line[:40]!r}; wanted `YYYY-MM-DD hh:mm:ss.fraction` lines.") from None

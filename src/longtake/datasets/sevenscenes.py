@@ -2,8 +2,8 @@
 """7-Scenes, `7scenes`.
 
 Layout       SCENE/seq-NN/frame-NNNNNN.{color.png, depth.png, depth.proj.png, pose.txt} and SCENE/TestSplit.txt
-             (`sequence3` a line). A scene or a folder of scenes gives the sequences of TestSplit.txt (18 in all), or all
-             where there is no such file; a seq-NN folder gives itself.
+             (`sequence3` a line). A scene or a folder of scenes gives the sequences of TestSplit.txt (18 in all), or
+             all where there is no such file; a seq-NN folder gives itself.
 Depth        16-bit PNG, millimetres, z. frame-N.depth.proj.png (registered to colour) goes first; frame-N.depth.png is
              in the depth camera, a few pixels off: the notes say which was read.
 Invalid      65535 and 0; beyond 10 m or below 1 mm.

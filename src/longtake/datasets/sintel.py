@@ -28,8 +28,8 @@ LAYOUT = "training/{final, camdata_left, depth}/SEQ/frame_NNNN.{png, cam, dpt}"
 TAG = 202021.25
 RATE = 24.0  # frames a second, nominal
 PUBLISHED = frozenset(
-    "alley_2 ambush_4 ambush_5 ambush_6 cave_2 cave_4 market_2 market_5 market_6 shaman_3 sleeping_1 sleeping_2 "
-    "temple_2 temple_3".split()
+    ("alley_2", "ambush_4", "ambush_5", "ambush_6", "cave_2", "cave_4", "market_2", "market_5", "market_6")
+    + ("shaman_3", "sleeping_1", "sleeping_2", "temple_2", "temple_3")
 )
 
 
