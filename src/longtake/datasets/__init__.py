@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Readers of data sets in the layouts that people have on disk. Import from the modules."""
+"""Data sets in the layouts that people have on disk: one reader a file, `table.py` lists them."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What every data set is to the rest of the house: frames in order, with what is known about each."""
+"""What every data set becomes: a sequence of frames with the truth that is known about them."""
 
 from __future__ import annotations
 
@@ -11,33 +11,27 @@ import numpy as np
 
 @dataclass(frozen=True, slots=True)
 class PosedFrame:
-    """One frame of a data set. What the data set does not know is None; nothing is made up in its place."""
+    """One frame of a data set. Camera axes: OpenCV; pixel centres lie at integers."""
 
-    index: int  # position in the sequence
-    time: float  # seconds, on the data set's own clock
-    name: str  # file name of the image
+    index: int  # position among all frames that the data set lists, dropped ones included
+    time: float  # seconds, as the data set counts them
+    name: str  # the colour picture's file name
     image: np.ndarray  # (H, W, 3) uint8 RGB
-    depth: np.ndarray | None  # (H, W) float32 metres along z, pixel for pixel with the image; 0 = unknown
-    world_from_cam: np.ndarray | None  # (4, 4) float64, OpenCV axes, metres; None where the data set has none
-    intrinsics: np.ndarray | None  # (3, 3) float64 in pixels of the image, centres at integers
+    depth: np.ndarray | None  # (H, W) float32 metres along z, 0 = unknown; None: this frame has none
+    world_from_cam: np.ndarray | None  # (4, 4) float64; None: the data set has no poses
+    intrinsics: np.ndarray | None  # (3, 3) float64 in pixels of the image; None: unknown, or no pinhole camera
 
 
 class Sequence(Protocol):
-    """A sequence of posed frames; files are opened only when a frame is asked for."""
+    """Frames in the order of time; a picture is read only when its frame is asked for."""
 
     name: str
-    dataset: str  # the reader's name, as `longtake evaluate` takes it
-    dropped: list[tuple[str, str]]  # frames that cannot be used: (name, why)
+    dataset: str  # a name of `datasets.table`
+    dropped: list[tuple[str, str]]  # (frame name, reason); grows when a picture turns out to be unreadable
     notes: list[str]  # depth scale, invalid values, pose direction, camera: what a report must print
 
-    def __len__(self) -> int:
-        """Return how many frames can be used."""
-        ...
+    def __len__(self) -> int: ...
 
-    def __getitem__(self, i: int) -> PosedFrame:
-        """Read frame i; raises IndexError beyond the end, InputError where its files cannot be read."""
-        ...
+    def __getitem__(self, i: int, /) -> PosedFrame: ...
 
-    def frame_names(self) -> list[str]:
-        """Return the image file names of all frames that can be used, in order."""
-        ...
+    def frame_names(self) -> list[str]: ...
