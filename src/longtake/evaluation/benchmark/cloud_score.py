@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Figures of the point cloud, by the published alignment and crop; and both clouds, for pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from longtake.evaluation.benchmark.gathered import FrameResult, thinned
+from longtake.evaluation.benchmark.path_score import Scored
+from longtake.evaluation.benchmark.protocol import Protocol
+from longtake.evaluation.metrics.cloud_alignment import fit_clouds
+from longtake.evaluation.metrics.cloud_errors import cloud_errors
+from longtake.evaluation.metrics.icp import icp
+from longtake.evaluation.metrics.normals import estimate_normals
+
+NAMES = ("acc", "acc_med", "comp", "comp_med", "nc", "nc_med", "chamfer", "f_score")
+FEWEST = 30  # points: a normal needs so many neighbours
+
+
+@dataclass(frozen=True, slots=True)
+class Clouds:
+    """Predicted and true points in the true world, point by point of the same pixels."""
+
+    predicted: np.ndarray  # (n, 3) after the alignment, not cropped
+    true: np.ndarray  # (n, 3)
+    colors: np.ndarray  # (n, 3) uint8
+    seen_from: np.ndarray  # (n, 3) true camera centres
+
+
+def score_cloud(frames: Sequence[FrameResult], protocol: Protocol) -> tuple[Scored, Clouds | None]:
+    """Return ((figures, reasons), clouds) of the frames with a true pose, a camera and a true depth."""
+    used = [frame for frame in frames if frame.true_pose is not None and len(frame.points)]
+    nothing = dict.fromkeys(NAMES)
+
+    def without(why: str) -> tuple[Scored, None]:
+        return (nothing | {"cloud_points": 0}, dict.fromkeys(NAMES, why)), None
+
+    if not used:
+        return without("no frame has a true pose, a true depth and a camera matrix together")
+    if used[0] is not next(frame for frame in frames if frame.true_pose is not None):
+        used.insert(0, next(frame for frame in frames if frame.true_pose is not None))
+    true_world_from_first = used[0].true_pose
+    assert true_world_from_first is not None
+    first_from_world = np.linalg.inv(true_world_from_first)
+    predicted = np.concatenate([_moved(frame.points, frame.pose) for frame in used])
+    true = np.concatenate(
+        [_moved(frame.true_points, first_from_world @ frame.true_pose) for frame in used if frame.true_pose is not None]
+    )
+    centres = [np.tile(frame.true_pose[:3, 3], (len(frame.points), 1)) for frame in used if frame.true_pose is not None]
+    colors, central = (np.concatenate([getattr(frame, name) for frame in used]) for name in ("colors", "central"))
+    usable = np.isfinite(predicted).all(-1)
+    lost = int((~usable).sum())
+    predicted, true, colors, central, seen_from = (
+        values[usable] for values in (predicted, true, colors, central, np.concatenate(centres))
+    )
+    if central.sum() < FEWEST:
+        return without(f"{int(central.sum())} points with a finite prediction; at least {FEWEST} are needed")
+    fit = fit_clouds(predicted, true)
+    if not fit.gt_scale > 0:
+        return without("the true points lie in one place")
+    p, g = (_moved(points, true_world_from_first) for points in (fit.predicted(predicted), true))
+    few = thinned((p[central], g[central]), protocol.cloud_points)
+    found = icp(*few)
+    moved = _moved(few[0], found.target_from_source)
+    errors = cloud_errors(moved, few[1], estimate_normals(moved), estimate_normals(few[1]))
+    figures = {name: getattr(errors, name) for name in NAMES}
+    figures |= {"cloud_points": len(moved), "cloud_points_lost": lost, "cloud_scale": fit.multiplier}
+    figures |= {"icp_fitness": found.fitness, "icp_updates": found.updates}
+    reasons = {"icp": found.reason} if found.reason else {}
+    return (figures, reasons), Clouds(_moved(p, found.target_from_source), g, colors, seen_from)
+
+
+def _moved(points: np.ndarray, motion: np.ndarray) -> np.ndarray:
+    return np.asarray(points, np.float64) @ motion[:3, :3].T + motion[:3, 3]
