@@ -28,6 +28,7 @@ class Clouds:
     true: np.ndarray  # (n, 3)
     colors: np.ndarray  # (n, 3) uint8
     seen_from: np.ndarray  # (n, 3) true camera centres
+    poses: np.ndarray  # (t, 4, 4) true cameras
 
 
 def score_cloud(frames: Sequence[FrameResult], protocol: Protocol) -> tuple[Scored, Clouds | None]:
@@ -70,7 +71,10 @@ def score_cloud(frames: Sequence[FrameResult], protocol: Protocol) -> tuple[Scor
     figures |= {"cloud_points": len(moved), "cloud_points_lost": lost, "cloud_scale": fit.multiplier}
     figures |= {"icp_fitness": found.fitness, "icp_updates": found.updates}
     reasons = {"icp": found.reason} if found.reason else {}
-    return (figures, reasons), Clouds(_moved(p, found.target_from_source), g, colors, seen_from)
+    if lost:
+        reasons["cloud_points_lost"] = f"{lost} points have no finite prediction and are left out of the cloud"
+    poses = np.stack([frame.true_pose for frame in used if frame.true_pose is not None])
+    return (figures, reasons), Clouds(_moved(p, found.target_from_source), g, colors, seen_from, poses)
 
 
 def _moved(points: np.ndarray, motion: np.ndarray) -> np.ndarray:

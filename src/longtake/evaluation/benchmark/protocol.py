@@ -39,9 +39,8 @@ class Protocol:
         least |= {"lengths": min(self.lengths, default=1), "cloud_points": self.cloud_points + 1}
         wrong = [f"{name} {getattr(self, name)}" for name, value in least.items() if value < 1]
         if wrong or self.max_frames == 0:
-            raise InputError(
-                f"{', '.join(wrong) or 'max_frames 0'}: start and cloud_points must be 0 or more, all others at least 1."
-            )
+            what = ", ".join(wrong) or "max_frames 0"
+            raise InputError(f"{what}: start and cloud_points must be 0 or more, all others at least 1.")
 
     @property
     def depth_limits(self) -> tuple[float | None, float | None]:
@@ -81,6 +80,9 @@ class Protocol:
             ("Cloud points", f"{points}; of the central {CROP}x{CROP} pixels with a true depth, no confidence filter"),
             ("Cloud alignment", f"z median and median size, then point-to-point ICP ({REACH:g} m, {UPDATES} updates)"),
             ("Normals, F-score", f"{NEIGHBOURS} nearest points; {100 * F_DISTANCE:g} cm"),
-            ("Lost predictions", "depth that is not a positive number counts as 0, a path with a lost pose as standing"),
+            (
+                "Lost predictions",
+                "depth that is not a positive number counts as 0, a path with a lost pose as standing",
+            ),
             ("Clock", "the model's step on decoded frames, device synchronised, one stream; first frame apart"),
         ]

@@ -6,7 +6,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol as Shape
+from typing import Any
+from typing import Protocol as Shape
 
 import numpy as np
 import torch
@@ -35,7 +36,9 @@ class Walk:
 
     by_length: dict[int, dict[str, Any]] = field(default_factory=dict)
     used: list[str] = field(default_factory=list)
-    skipped: list[tuple[str, str]] = field(default_factory=list)  # frames that could not be read, or too late for memory
+    skipped: list[tuple[str, str]] = field(
+        default_factory=list
+    )  # frames that could not be read, or too late for memory
     poses: list[list[float] | None] = field(default_factory=list)  # 12 numbers a used frame
     latencies_ms: list[float] = field(default_factory=list)
     state_bytes: int | None = None
@@ -88,7 +91,9 @@ def walk(
                 on_frame(1)
     except (MemoryError, torch.OutOfMemoryError) as error:
         out.out_of_memory_at = len(out.used)
-        why = f"out of memory after {len(out.used)} frames: {' '.join(str(error).split())[:200] or 'the system said no'}"
+        why = (
+            f"out of memory after {len(out.used)} frames: {' '.join(str(error).split())[:200] or 'the system said no'}"
+        )
         out.skipped += [(name, why) for name in _names(sequence, positions)[len(out.used) :]]
         for n in (n for n in lengths if n > len(out.used)):
             out.by_length[n] = {"status": "out of memory", "reason": why}

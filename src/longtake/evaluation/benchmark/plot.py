@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Lines of a figure against length, drawn with Pillow. A line that ended because memory ran out ends in a mark."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from PIL import Image, ImageDraw, ImageFont
+
+from longtake.outputs.lines import round_length
+from longtake.outputs.sheet import INK, LINE, MUTED, PAPER
+
+SIZE = (1240, 720)
+_OVER = 3  # samples per pixel and axis
+_LEFT, _RIGHT, _TOP, _BOTTOM = 110, 48, 112, 92
+_WARN = "#c0392b"
+COLORS = ("#3b62d6", "#d9641e", "#2f8f5b", "#9b4fc0", "#b8860b", "#1d8fa3", "#c03a6b", "#6b6f76")
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line: lengths and values in order; `lost_at`: the first length that memory did not suffice for."""
+
+    name: str
+    points: tuple[tuple[float, float], ...]
+    lost_at: float | None = None
+
+
+def draw_plot(title: str, unit: str, lines: Sequence[Line]) -> Image.Image:
+    """Draw lines over a shared scale that begins at 0, lengths at their true distances."""
+    image = Image.new("RGB", (SIZE[0] * _OVER, SIZE[1] * _OVER), PAPER)
+    draw = ImageDraw.Draw(image)
+    lengths = sorted({x for line in lines for x, _ in line.points} | {line.lost_at for line in lines if line.lost_at})
+    values = [y for line in lines for _, y in line.points]
+    step = round_length(max(max(values, default=1.0), 1e-9) / 3.2)
+    top = step * math.ceil(max(max(values, default=1.0), 1e-9) * 1.02 / step)
+    low, high = (0.0, max(lengths)) if lengths else (0.0, 1.0)
+
+    def place(x: float, y: float) -> tuple[float, float]:
+        across = _LEFT + (SIZE[0] - _LEFT - _RIGHT) * (x - low) / max(high - low, 1e-9)
+        return across * _OVER, (SIZE[1] - _BOTTOM - (SIZE[1] - _TOP - _BOTTOM) * y / top) * _OVER
+
+    def text(x: float, y: float, words: str, size: int, color: str, anchor: str) -> None:
+        draw.text((x, y), words, fill=color, font=ImageFont.load_default(size * _OVER), anchor=anchor)
+
+    for i in range(round(top / step) + 1):
+        (left, y), (right, _) = place(low, i * step), place(high, i * step)
+        draw.line((left, y, right, y), fill=LINE, width=(2 if i else 4))
+        text(left - 16 * _OVER, y, f"{i * step:g}", 22, MUTED, "rm")
+    last = -math.inf
+    for x in lengths:
+        at, y = place(x, 0)
+        if at - last >= 56 * _OVER:
+            draw.line((at, y, at, y + 8 * _OVER), fill=MUTED, width=3)
+            text(at, y + 18 * _OVER, f"{x:g}", 22, MUTED, "mt")
+            last = at
+    text(place(high, 0)[0], (SIZE[1] - 14) * _OVER, "frames", 22, MUTED, "rb")
+    text(40 * _OVER, 52 * _OVER, title, 30, INK, "ls")
+    text(40 * _OVER, 84 * _OVER, unit, 22, MUTED, "ls")
+    for i, line in enumerate(lines):
+        _draw_line(draw, [place(x, y) for x, y in line.points], COLORS[i % len(COLORS)])
+    for i, line in enumerate(lines):
+        if line.lost_at is not None:
+            _mark_lost(
+                draw, text, place(line.lost_at, line.points[-1][1] if line.points else 0), COLORS[i % len(COLORS)]
+            )
+    _key(draw, text, lines)
+    return image.resize(SIZE, Image.Resampling.BOX)
+
+
+def _draw_line(draw: ImageDraw.ImageDraw, spots: Sequence[tuple[float, float]], color: str) -> None:
+    if len(spots) > 1:
+        draw.line(list(spots), fill=color, width=4 * _OVER, joint="curve")
+    for x, y in spots:
+        for r, fill in ((9 * _OVER, PAPER), (6 * _OVER, color)):
+            draw.ellipse((x - r, y - r, x + r, y + r), fill=fill)
+
+
+def _mark_lost(draw: ImageDraw.ImageDraw, text: object, spot: tuple[float, float], color: str) -> None:
+    """Draw a cross in the line's colour where its next point would have been, and say what it means."""
+    (x, y), r = spot, 9 * _OVER
+    for ends in ((x - r, y - r, x + r, y + r), (x - r, y + r, x + r, y - r)):
+        draw.line(ends, fill=color, width=4 * _OVER)
+    text(x - 16 * _OVER, y - 14 * _OVER, "out of memory", 20, _WARN, "rb")  # type: ignore[operator]
+
+
+def _key(draw: ImageDraw.ImageDraw, text: object, lines: Sequence[Line]) -> None:
+    """Name the lines at the top right, from the right end leftwards."""
+    x = (SIZE[0] - _RIGHT) * _OVER
+    for i in range(len(lines) - 1, -1, -1):
+        text(x, 52 * _OVER, lines[i].name, 22, INK, "rs")  # type: ignore[operator]
+        x -= draw.textlength(lines[i].name, ImageFont.load_default(22 * _OVER)) + 12 * _OVER
+        draw.line((x - 30 * _OVER, 45 * _OVER, x, 45 * _OVER), fill=COLORS[i % len(COLORS)], width=5 * _OVER)
+        x -= 58 * _OVER
