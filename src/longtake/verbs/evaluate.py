@@ -76,96 +76,6 @@ def main(  # noqa: PLR0913
         table: Print published figures, and ours from folders of results.
     """
     from longtake.errors import InputError
-    from longtake.rules import get_rule
-
-    if table:
-        return _table([Path(word) for word in words], markdown)
-    chosen = tuple(dict.fromkeys(get_rule(rule.strip()).name for rule in rules.split(",") if rule.strip()))
-    if not chosen or batch < 1:
-        raise InputError(f"rules {rules!r}, batch {batch}: give one rule or more, and a batch of at least 1.")
-    loading = (model, weights, device, size)
-    if len(words) == 2:
-        alien = {"--batch": batch != 1, "--no-untrained": no_untrained, "--pictures": pictures is not None}
-        _refuse(alien | {"--cache": cache is not None, "--check": check}, "the yardstick: longtake evaluate FOLDER")
-        points = {} if cloud_points is None else {"cloud_points": cloud_points}
-        options = {"start": start or 0, "stride": stride, "max_frames": frames, "reset_every": reset_every, **points}
-        return _dataset(
-            words[0], Path(words[1]), loading, chosen, lengths, options, resize, takes, json, markdown, fresh
-        )
-    if len(words) != 1:
-        came = " ".join(words) or "nothing"
-        raise InputError(f"longtake evaluate got {came}; give FOLDER for the yardstick, or DATASET and FOLDER.")
-    alien = {"--lengths": lengths is not None, "--start": start is not None, "--resize": resize}
-    _refuse(alien | {"--cloud-points": cloud_points is not None}, "a data set: longtake evaluate rgbd FOLDER")
-    options = {"reset_every": reset_every, "batch": batch, "fresh": fresh, "cache": cache}
-    return _yardstick(
-        Path(words[0]), loading, chosen, takes, frames, stride, no_untrained, options, json, markdown, pictures, check
-    )
-
-
-def _refuse(alien: dict[str, bool], home: str) -> None:
-    from longtake.errors import InputError
-
-    if given := [flag for flag, is_given in alien.items() if is_given]:
-        raise InputError(f"{', '.join(given)} belong to {home}. Leave them out, or evaluate that.")
-
-
-def _table(folders: list[Path], markdown: Path | None) -> int:
-    from longtake.evaluation.benchmark.gather import gather
-    from longtake.evaluation.benchmark.published import beside_published
-    from longtake.evaluation.benchmark.results import read_folder
-    from longtake.evaluation.records import write_text
-    from longtake.evaluation.tables import make_console, print_grid, to_markdown
-
-    runs: dict[str, list] = {}
-    for record in (record for folder in folders for record in read_folder(folder)):
-        runs.setdefault(record["dataset"], []).extend(record["runs"].values())
-    grids = beside_published({dataset: gather(each) for dataset, each in runs.items()})
-    console = make_console()
-    for grid in grids:
-        print_grid(grid, console)
-    if markdown:
-        write_text(markdown, to_markdown(grids))
-    return 0
-
-
-def _dataset(dataset, folder, loading, rules, lengths, options, resize, takes, out, markdown, fresh) -> int:  # type: ignore[no-untyped-def]
-    from longtake.datasets.table import open_sequence
-    from longtake.errors import InputError
-    from longtake.evaluation.benchmark.protocol import Protocol
-    from longtake.evaluation.benchmark.report import make_report, write_report
-    from longtake.evaluation.benchmark.run import run_benchmark
-    from longtake.evaluation.records import cache_folder, write_text
-    from longtake.evaluation.tables import make_console, print_grid, to_markdown
-    from longtake.registry import load
-
-    try:
-        wanted = tuple(sorted({int(word) for word in (lengths or "").split(",") if word.strip()}))
-    except ValueError:
-        raise InputError(f"lengths {lengths!r}: give whole numbers separated by commas, such as 50,100,500.") from None
-    if takes is not None and takes < 1:
-        raise InputError(f"takes {takes}: it must be at least 1.")
-    protocol = Protocol(dataset, wanted, fit="resize" if resize else "crop", **options)
-    sequences = open_sequence(dataset, folder)[:takes]
-    out = out or cache_folder() / dataset / folder.resolve().name
-    name, weights, device, size = loading
-    runs = run_benchmark(sequences, load(name, weights, device=device, size=size), rules, protocol, out, fresh=fresh)
-    report = make_report(runs, {sequence.name: sequence.notes for sequence in sequences}, protocol, out)
-    console = make_console()
-    for grid in report.tables:
-        print_grid(grid, console)
-    for line in report.remarks:
-        console.print(line, markup=False, soft_wrap=True)
-    page, _ = write_report(report, out)
-    console.print(f"report: {page}", markup=False, soft_wrap=True)
-    if markdown:
-        write_text(markdown, to_markdown(report.tables))
-    return 0
-
-
-def _yardstick(
-    data, loading, rules, takes, frames, stride, no_untrained, options, json, markdown, pictures, check
-) -> int:  # type: ignore[no-untyped-def]
     from longtake.evaluation.nets import Net, untrained_twin
     from longtake.evaluation.records import cache_folder, write_json, write_text
     from longtake.evaluation.report import WITH_GOALS
@@ -173,12 +83,43 @@ def _yardstick(
     from longtake.evaluation.tables import make_console, print_grid, to_markdown
     from longtake.evaluation.yardstick import draw_take, run_yardstick
     from longtake.registry import load
+    from longtake.rules import get_rule
 
-    sets = find_sets(data, takes, frames, stride)
-    name, weights, device, size = loading
-    net = Net.of(load(name, weights, device=device, size=size))
-    nets = [(net, rules)] + ([] if no_untrained else [(untrained_twin(net), rules[:1])])
-    report = run_yardstick(sets, nets, **options | {"cache": options["cache"] or cache_folder()})
+    if table:
+        from longtake.verbs._benchmark import print_published
+
+        return print_published([Path(word) for word in words], markdown)
+    chosen = tuple(dict.fromkeys(get_rule(rule.strip()).name for rule in rules.split(",") if rule.strip()))
+    if not chosen or batch < 1:
+        raise InputError(f"rules {rules!r}, batch {batch}: give one rule or more, and a batch of at least 1.")
+    if len(words) not in (1, 2):
+        came = " ".join(words) or "nothing"
+        raise InputError(f"longtake evaluate got {came}; give FOLDER for the yardstick, or DATASET and FOLDER.")
+    if len(words) == 2:
+        from longtake.evaluation.benchmark.protocol import CLOUD_POINTS, Protocol
+        from longtake.verbs._benchmark import parse_lengths, run_dataset
+
+        alien = {"--batch": batch != 1, "--no-untrained": no_untrained, "--pictures": pictures, "--cache": cache}
+        _refuse(alien | {"--check": check}, "the yardstick (longtake evaluate FOLDER)")
+        protocol = Protocol(
+            dataset=words[0],
+            lengths=parse_lengths(lengths),
+            start=start or 0,
+            stride=stride,
+            max_frames=frames,
+            fit="resize" if resize else "crop",
+            reset_every=reset_every,
+            cloud_points=CLOUD_POINTS if cloud_points is None else cloud_points,
+        )
+        loaded = load(model, weights, device=device, size=size)
+        options = {"takes": takes, "out": json, "markdown": markdown, "fresh": fresh}
+        return run_dataset(protocol, Path(words[1]), loaded, chosen, **options)
+    alien = {"--lengths": lengths, "--start": start is not None, "--resize": resize}
+    _refuse(alien | {"--cloud-points": cloud_points is not None}, "a data set (longtake evaluate rgbd FOLDER)")
+    sets = find_sets(Path(words[0]), takes, frames, stride)
+    net = Net.of(load(model, weights, device=device, size=size))
+    nets = [(net, chosen)] + ([] if no_untrained else [(untrained_twin(net), chosen[:1])])
+    report = run_yardstick(sets, nets, reset_every=reset_every, batch=batch, cache=cache or cache_folder(), fresh=fresh)
     console, grids = make_console(), report.grids()
     for grid in grids:
         print_grid(grid, console)
@@ -190,10 +131,18 @@ def _yardstick(
         write_text(markdown, to_markdown(grids) + "\n" + "".join(f"- {line}\n" for line in report.notes()))
     if pictures:
         for each in sets:
-            draw_take(net, each.takes[0], rules[0], options["reset_every"], pictures / f"{each.name}.png")
-    missed = report.missed(net.name, rules[0]) if check else []
+            draw_take(net, each.takes[0], chosen[0], reset_every, pictures / f"{each.name}.png")
+    missed = report.missed(net.name, chosen[0]) if check else []
     if check and not any(row.set in WITH_GOALS for row in report.rows):
         console.print(f"no goals are set for these takes, only for {' and '.join(WITH_GOALS)}", markup=False)
     for line in missed:
         console.print(f"missed: {line}", markup=False)
     return int(bool(missed))
+
+
+def _refuse(alien: dict[str, object], home: str) -> None:
+    """Raise InputError if a flag was given that means nothing here."""
+    from longtake.errors import InputError
+
+    if given := [flag for flag, value in alien.items() if value]:
+        raise InputError(f"{', '.join(given)}: only for {home}. Leave out, or evaluate that.")

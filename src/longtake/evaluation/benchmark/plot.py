@@ -15,7 +15,6 @@ from longtake.outputs.sheet import INK, LINE, MUTED, PAPER
 SIZE = (1240, 720)
 _OVER = 3  # samples per pixel and axis
 _LEFT, _RIGHT, _TOP, _BOTTOM = 110, 48, 112, 92
-_WARN = "#c0392b"
 COLORS = ("#3b62d6", "#d9641e", "#2f8f5b", "#9b4fc0", "#b8860b", "#1d8fa3", "#c03a6b", "#6b6f76")
 
 
@@ -49,13 +48,13 @@ def draw_plot(title: str, unit: str, lines: Sequence[Line]) -> Image.Image:
         (left, y), (right, _) = place(low, i * step), place(high, i * step)
         draw.line((left, y, right, y), fill=LINE, width=(2 if i else 4))
         text(left - 16 * _OVER, y, f"{i * step:g}", 22, MUTED, "rm")
-    last = -math.inf
+    written = -math.inf
     for x in lengths:
         at, y = place(x, 0)
-        if at - last >= 56 * _OVER:
+        if at - written >= 56 * _OVER:
             draw.line((at, y, at, y + 8 * _OVER), fill=MUTED, width=3)
             text(at, y + 18 * _OVER, f"{x:g}", 22, MUTED, "mt")
-            last = at
+            written = at
     text(place(high, 0)[0], (SIZE[1] - 14) * _OVER, "frames", 22, MUTED, "rb")
     text(40 * _OVER, 52 * _OVER, title, 30, INK, "ls")
     text(40 * _OVER, 84 * _OVER, unit, 22, MUTED, "ls")
@@ -63,9 +62,8 @@ def draw_plot(title: str, unit: str, lines: Sequence[Line]) -> Image.Image:
         _draw_line(draw, [place(x, y) for x, y in line.points], COLORS[i % len(COLORS)])
     for i, line in enumerate(lines):
         if line.lost_at is not None:
-            _mark_lost(
-                draw, text, place(line.lost_at, line.points[-1][1] if line.points else 0), COLORS[i % len(COLORS)]
-            )
+            last = line.points[-1] if line.points else (low, 0.0)
+            _mark_lost(draw, [place(*last), place(line.lost_at, last[1])], COLORS[i % len(COLORS)])
     _key(draw, text, lines)
     return image.resize(SIZE, Image.Resampling.BOX)
 
@@ -78,12 +76,20 @@ def _draw_line(draw: ImageDraw.ImageDraw, spots: Sequence[tuple[float, float]], 
             draw.ellipse((x - r, y - r, x + r, y + r), fill=fill)
 
 
-def _mark_lost(draw: ImageDraw.ImageDraw, text: object, spot: tuple[float, float], color: str) -> None:
-    """Draw a cross in the line's colour where its next point would have been, and say what it means."""
-    (x, y), r = spot, 9 * _OVER
-    for ends in ((x - r, y - r, x + r, y + r), (x - r, y + r, x + r, y - r)):
-        draw.line(ends, fill=color, width=4 * _OVER)
-    text(x - 16 * _OVER, y - 14 * _OVER, "out of memory", 20, _WARN, "rb")  # type: ignore[operator]
+def _mark_lost(draw: ImageDraw.ImageDraw, spots: Sequence[tuple[float, float]], color: str) -> None:
+    """Draw a dotted way from the last point to a cross at the length that memory did not suffice for, and name it."""
+    (x0, y0), (x, y) = spots
+    r, dot = 10 * _OVER, 2 * _OVER
+    for i in range(1, max(2, int((x - x0) / (9 * _OVER)))):
+        at = x0 + i * 9 * _OVER
+        draw.ellipse((at - dot, y0 - dot, at + dot, y0 + dot), fill=color)
+    for width, ink in ((10, PAPER), (4, color)):
+        for ends in ((x - r, y - r, x + r, y + r), (x - r, y + r, x + r, y - r)):
+            draw.line(ends, fill=ink, width=width * _OVER)
+    late = x > (SIZE[0] - 220) * _OVER
+    place = (x + (-16 if late else 16) * _OVER, y + 26 * _OVER)
+    font = ImageFont.load_default(20 * _OVER)
+    draw.text(place, "out of memory", color, font, "rm" if late else "lm", stroke_width=4 * _OVER, stroke_fill=PAPER)
 
 
 def _key(draw: ImageDraw.ImageDraw, text: object, lines: Sequence[Line]) -> None:

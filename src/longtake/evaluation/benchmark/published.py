@@ -117,23 +117,25 @@ WORDS = {
 }
 
 
-def beside_published(ours: Mapping[str, Sequence[Row]]) -> list[Grid]:
-    """Return a table for each data set and figure: published rows, marked so, and ours (by data set) under them.
+SOURCES = tuple(dict.fromkeys(f"{row.source}; {row.protocol}" for row in PUBLISHED))
 
-    A data set that no paper has gets a table of our own rows alone.
+
+def beside_published(ours: Mapping[str, Sequence[Row]]) -> tuple[list[Grid], list[str]]:
+    """Return a table for each data set and figure, and the sources that their numbers in brackets stand for.
+
+    Published rows are marked so, and ours (by data set) stand under them. A data set that no paper has gets tables of
+    our own rows alone.
     """
     out = []
-    names = list(dict.fromkeys([row.dataset for row in PUBLISHED] + list(ours)))
-    for dataset in names:
+    for dataset in dict.fromkeys([row.dataset for row in PUBLISHED] + list(ours)):
         theirs = [row for row in PUBLISHED if row.dataset == dataset]
         figures = list(dict.fromkeys(row.figure for row in theirs)) or ["ate_sim3", "absrel_scale_published", "acc"]
         for figure in figures:
             quoted = [row for row in theirs if row.figure == figure]
-            rows = ours.get(dataset, ())
-            grid = _grid(f"{dataset}: {WORDS[figure]}", quoted, rows, figure)
+            grid = _grid(f"{dataset}: {WORDS[figure]}", quoted, ours.get(dataset, ()), figure)
             if grid.rows:
                 out.append(grid)
-    return out
+    return out, [f"[{i}] {source}" for i, source in enumerate(SOURCES, 1)]
 
 
 def _grid(title: str, quoted: Sequence[Published], rows: Sequence[Row], figure: str) -> Grid:
@@ -142,13 +144,12 @@ def _grid(title: str, quoted: Sequence[Published], rows: Sequence[Row], figure: 
     cells = []
     for row in quoted:
         values = (_cell(row.values.get(n)) for n in lengths)
-        cells.append(("published", row.method, f"{row.source}; {row.protocol}", *values))
+        cells.append(("published", row.method, f"[{SOURCES.index(f'{row.source}; {row.protocol}') + 1}]", *values))
     for model, rule in dict.fromkeys((row.model, row.rule) for row in mine):
         own = {row.length: row for row in mine if (row.model, row.rule) == (model, rule)}
         most = max(row.counted[figure] for row in own.values())
-        about = f"measured here; {most} sequence{'s' * (most != 1)}"
         found = (_cell(own[n].figures[figure] if n in own else None) for n in lengths)
-        cells.append(("ours", f"{model} {rule}", about, *found))
+        cells.append(("ours", f"{model} {rule}", f"{most} sequence{'s' * (most != 1)}", *found))
     return Grid(title, ("", "method", "source", *map(str, lengths)), tuple(cells), 3)
 
 
