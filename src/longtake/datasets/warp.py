@@ -2,8 +2,8 @@
 """Do poses, depth and camera agree? Depth of one frame is moved into another and compared with the depth there.
 
 For pixels p of frame a with depth z: x = T_b^-1 T_a (z K^-1 p); the error is |x_z - z_b| / z_b at the pixel of frame b
-nearest to K x. The same is measured for the usual mistakes (poses read in the wrong direction, OpenGL axes, a wrong depth
-scale, no motion at all); a mistake that fits clearly better than the data as they were read is named.
+nearest to K x. The same is measured for the usual mistakes (poses read in the wrong direction, OpenGL axes, a wrong
+depth scale, no motion at all); a mistake that fits clearly better than the data as they were read is named.
 """
 
 from __future__ import annotations
