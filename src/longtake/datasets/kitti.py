@@ -72,7 +72,10 @@ def _open(drive: Path) -> LazySequence:
             listing.drop(depth.name, f"has annotated depth, but no picture of this name is in {raw / 'data'}")
             continue
         number = int(depth.stem) if depth.stem.isdigit() else i
-        time = times[number] if number < len(times) else number / RATE
+        if times and number >= len(times):
+            listing.drop(image.name, f"timestamps.txt has only {len(times)} lines")
+            continue
+        time = times[number] if times else number / RATE
         listing.add(FrameFiles(i, time, image.name, image, depth, None, camera))
     clock = "times: image_02/timestamps.txt" if times else "times: nominal, 10 frames a second"
     read = partial(read_png_depth, scale=SCALE)
