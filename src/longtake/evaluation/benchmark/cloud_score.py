@@ -41,12 +41,13 @@ def score_cloud(frames: Sequence[FrameResult], protocol: Protocol) -> tuple[Scor
 
     if not used:
         return without("no frame has a true pose, a true depth and a camera matrix together")
-    if used[0] is not next(frame for frame in frames if frame.true_pose is not None):
-        used.insert(0, next(frame for frame in frames if frame.true_pose is not None))
-    true_world_from_first = used[0].true_pose
+    first = next(frame for frame in frames if frame.true_pose is not None)
+    true_world_from_first = first.true_pose
     assert true_world_from_first is not None
     first_from_world = np.linalg.inv(true_world_from_first)
-    predicted = np.concatenate([_moved(frame.points, frame.pose) for frame in used])
+    # The predicted world is the first frame's camera; where that has no true pose, both sides start at the next one.
+    restart = np.eye(4) if first is frames[0] else _inverse(first.pose)
+    predicted = np.concatenate([_moved(frame.points, restart @ frame.pose) for frame in used])
     true = np.concatenate(
         [_moved(frame.true_points, first_from_world @ frame.true_pose) for frame in used if frame.true_pose is not None]
     )
@@ -75,6 +76,13 @@ def score_cloud(frames: Sequence[FrameResult], protocol: Protocol) -> tuple[Scor
         reasons["cloud_points_lost"] = f"{lost} points have no finite prediction and are left out of the cloud"
     poses = np.stack([frame.true_pose for frame in used if frame.true_pose is not None])
     return (figures, reasons), Clouds(_moved(p, found.target_from_source), g, colors, seen_from, poses)
+
+
+def _inverse(pose: np.ndarray) -> np.ndarray:
+    """Return the inverse of a rigid motion; NaN stays NaN."""
+    out = np.eye(4)
+    out[:3, :3], out[:3, 3] = pose[:3, :3].T, -pose[:3, :3].T @ pose[:3, 3]
+    return out
 
 
 def _moved(points: np.ndarray, motion: np.ndarray) -> np.ndarray:

@@ -11,11 +11,12 @@ import numpy as np
 from longtake.errors import InputError
 from longtake.evaluation.benchmark.gathered import FrameResult
 from longtake.evaluation.figures import align_similarity, pose_figures
-from longtake.evaluation.metrics.trajectory import absolute_errors, relative_errors, rmse, spread
+from longtake.evaluation.metrics.trajectory import absolute_errors, relative_errors, rmse
 from longtake.geometry.similarity import Similarity, align
 
 NAMES = ("ate_sim3", "ate_se3", "ate_origin", "spread", "ate_over_spread", "rpe_trans", "rpe_rot_deg", "rot_deg",
          "rot_deg_identity", "translation_direction_deg")  # fmt: skip
+STILL = 1e-9  # of the positions' size: less spread is rounding
 Scored = tuple[dict[str, Any], dict[str, str]]
 
 
@@ -30,7 +31,8 @@ def score_path(frames: Sequence[FrameResult]) -> Scored:
     p = np.stack([frame.pose for frame in truth])
     reasons: dict[str, str] = {}
     base = pose_figures(p, g)
-    figures |= {"spread": base.spread, "rot_deg": base.rotation, "rot_deg_identity": base.identity}
+    moves = base.spread > STILL * max(1.0, float(np.abs(g[:, :3, 3]).max()))
+    figures |= {"spread": base.spread if moves else 0.0, "rot_deg": base.rotation, "rot_deg_identity": base.identity}
     figures |= {"translation_direction_deg": base.direction, "poses_lost": base.unusable}
     if len(truth) == 1:
         reasons |= dict.fromkeys(NAMES, "one pose: there is nothing to align and no motion")
@@ -42,10 +44,11 @@ def score_path(frames: Sequence[FrameResult]) -> Scored:
         reasons |= dict.fromkeys(("rpe_trans", "rpe_rot_deg"), why)
     else:
         _aligned(p, g, figures, reasons)
-    if base.spread > 0:
+    if moves:
         figures["ate_over_spread"] = figures["ate_sim3"] / base.spread
     else:
         still = "the true camera stands still"
+        figures |= {"translation_direction_deg": None}
         reasons |= {"ate_over_spread": still, "translation_direction_deg": still}
     return {name: _number(value) for name, value in figures.items()}, reasons
 
@@ -68,7 +71,6 @@ def _aligned(p: np.ndarray, g: np.ndarray, figures: dict[str, Any], reasons: dic
         "rpe_trans": rmse(trans),
         "rpe_rot_deg": rmse(turns),
         "path_scale": motion.scale,
-        "spread": spread(g),
     }
 
 
