@@ -14,7 +14,7 @@ from longtake.outputs.lines import draw_floor
 from longtake.outputs.picture import Eye, draw_cloud, eye_from_above, eye_from_side
 from longtake.outputs.sheet import CARD, INK, MUTED, PAPER
 
-CELL = (760, 520)
+CELL = (640, 440)
 _GAP, _MARGIN, _WORDS = 28, 40, 56
 _GRID = (128, 128, 136, 70)
 _REACH = 0.25  # of the true cloud's extent: points farther out are not drawn, or a stray would hide the rest
