@@ -170,6 +170,22 @@ def test_a_lost_pose_scores_as_a_standing_camera() -> None:
     assert figures["cloud_points_lost"] > 0 and "left out" in figures["reasons"]["cloud_points_lost"]
 
 
+def test_fewer_pixels_are_evenly_chosen_and_counted() -> None:
+    figures = end(Knower(POSES, unit=2), Room(POSES), depth_pixels=1000)
+    assert 500 < figures["depth_pixels"] <= 1000
+    assert figures["absrel_scale"] < 1e-6 and figures["absrel_metric"] == pytest.approx(1)
+    whole, part = (end(Knower(POSES), Room(POSES), depth_pixels=n) for n in (0, 3000))
+    assert part["absrel_constant"] == pytest.approx(whole["absrel_constant"], rel=0.05)
+
+
+def test_an_error_that_is_not_about_memory_is_not_taken_for_it() -> None:
+    def broken(i: int, p: Prediction) -> Prediction:
+        raise RuntimeError("shapes do not fit")
+
+    with pytest.raises(RuntimeError, match="do not fit"):
+        walk(Knower(POSES, spoil=broken), Room(POSES), Protocol("rgbd"))
+
+
 def test_lost_depth_scores_as_zero() -> None:
     figures = end(Knower(POSES, spoil=lost("depth")), Room(POSES))
     assert figures["depth_pixels_lost"] == figures["depth_pixels"] // 6

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -25,6 +26,7 @@ def main(  # noqa: PLR0913
     takes: int | None = None,
     resize: bool = False,
     cloud_points: int | None = None,
+    depth_pixels: int | None = None,
     batch: int = 1,
     no_untrained: bool = False,
     json: Path | None = None,
@@ -64,6 +66,7 @@ def main(  # noqa: PLR0913
         takes: At most so many takes of each set, for a quick look.
         resize: Data set: squeeze frames to the model's size, as the published depth tables, and cut nothing off.
         cloud_points: Data set: compare at most so many points; 0: all, as the published tables; by default 50,000.
+        depth_pixels: Data set: compare at most so many pixels of a sequence; 0: all; by default 20,000,000.
         batch: Yardstick: takes that run together in one batch of streams.
         no_untrained: Yardstick: leave out the untrained net.
         json: Yardstick: write all figures to this file. Data set: folder for all results, by default in the user's
@@ -96,7 +99,7 @@ def main(  # noqa: PLR0913
         came = " ".join(words) or "nothing"
         raise InputError(f"longtake evaluate got {came}; give FOLDER for the yardstick, or DATASET and FOLDER.")
     if len(words) == 2:
-        from longtake.evaluation.benchmark.protocol import CLOUD_POINTS, Protocol
+        from longtake.evaluation.benchmark.protocol import CLOUD_POINTS, DEPTH_PIXELS, Protocol
         from longtake.verbs._benchmark import parse_lengths, run_dataset
 
         alien = {"--batch": batch != 1, "--no-untrained": no_untrained, "--pictures": pictures, "--cache": cache}
@@ -110,12 +113,14 @@ def main(  # noqa: PLR0913
             fit="resize" if resize else "crop",
             reset_every=reset_every,
             cloud_points=CLOUD_POINTS if cloud_points is None else cloud_points,
+            depth_pixels=DEPTH_PIXELS if depth_pixels is None else depth_pixels,
         )
         loaded = load(model, weights, device=device, size=size)
         options = {"takes": takes, "out": json, "markdown": markdown, "fresh": fresh}
         return run_dataset(protocol, Path(words[1]), loaded, chosen, **options)
     alien = {"--lengths": lengths, "--start": start is not None, "--resize": resize}
-    _refuse(alien | {"--cloud-points": cloud_points is not None}, "a data set (longtake evaluate rgbd FOLDER)")
+    alien |= {"--cloud-points": cloud_points is not None, "--depth-pixels": depth_pixels is not None}
+    _refuse(alien, "a data set (longtake evaluate rgbd FOLDER)")
     sets = find_sets(Path(words[0]), takes, frames, stride)
     net = Net.of(load(model, weights, device=device, size=size))
     nets = [(net, chosen)] + ([] if no_untrained else [(untrained_twin(net), chosen[:1])])
@@ -140,7 +145,7 @@ def main(  # noqa: PLR0913
     return int(bool(missed))
 
 
-def _refuse(alien: dict[str, object], home: str) -> None:
+def _refuse(alien: Mapping[str, object], home: str) -> None:
     """Raise InputError if a flag was given that means nothing here."""
     from longtake.errors import InputError
 

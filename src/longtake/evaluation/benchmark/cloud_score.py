@@ -64,10 +64,10 @@ def score_cloud(frames: Sequence[FrameResult], protocol: Protocol) -> tuple[Scor
     if not fit.gt_scale > 0:
         return without("the true points lie in one place")
     p, g = (_moved(points, true_world_from_first) for points in (fit.predicted(predicted), true))
-    few = thinned((p[central], g[central]), protocol.cloud_points)
-    found = icp(*few)
-    moved = _moved(few[0], found.target_from_source)
-    errors = cloud_errors(moved, few[1], estimate_normals(moved), estimate_normals(few[1]))
+    few, few_true = thinned((p[central], g[central]), protocol.cloud_points)
+    found = icp(few, few_true)
+    moved = _moved(few, found.target_from_source)
+    errors = cloud_errors(moved, few_true, estimate_normals(moved), estimate_normals(few_true))
     figures = {name: getattr(errors, name) for name in NAMES}
     figures |= {"cloud_points": len(moved), "cloud_points_lost": lost, "cloud_scale": fit.multiplier}
     figures |= {"icp_fitness": found.fitness, "icp_updates": found.updates}

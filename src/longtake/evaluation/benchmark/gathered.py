@@ -61,7 +61,10 @@ class Gathered:
             else:
                 sampled, inside = sample_depth(depth, pixel_map, frame.depth.shape, 1)
             seen = valid & inside
-            pair = (sampled[seen].astype(np.float32), frame.depth[seen].astype(np.float32))
+            step = 1
+            if self.protocol.depth_pixels:
+                step = max(1, -(-int(seen.sum()) * self.expected // self.protocol.depth_pixels))
+            pair = (sampled[seen][::step].astype(np.float32), frame.depth[seen][::step].astype(np.float32))
             cropped = int((valid & ~inside).sum())
             if frame.intrinsics is not None:
                 cloud = self._cloud(frame, valid, p, pixel_map)

@@ -18,6 +18,7 @@ Fit = Literal["crop", "resize"]
 DEPTH_LIMITS: Mapping[str, tuple[float | None, float | None]] = {"sintel": (70.0, 70.0), "bonn": (70.0, None)}
 CLOUD_POINTS = 50_000
 FIT_PIXELS = 300_000
+DEPTH_PIXELS = 20_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,15 +33,17 @@ class Protocol:
     fit: Fit = "crop"  # of the frame to the model's size: cut to whole patches, or squeeze
     reset_every: int | None = None
     cloud_points: int = CLOUD_POINTS  # at most so many of each cloud; 0: all, as the published tables
+    depth_pixels: int = DEPTH_PIXELS  # at most so many of a sequence are compared; 0: all, as the published tables
     fit_pixels: int = FIT_PIXELS  # scale and shift are fitted on at most so many pixels; errors count all
 
     def __post_init__(self) -> None:
         least = {"stride": self.stride, "max_frames": self.max_frames or 1, "start": self.start + 1}
-        least |= {"lengths": min(self.lengths, default=1), "cloud_points": self.cloud_points + 1}
+        least |= {"lengths": min(self.lengths, default=1)}
+        least |= {name: getattr(self, name) + 1 for name in ("cloud_points", "depth_pixels")}
         wrong = [f"{name} {getattr(self, name)}" for name, value in least.items() if value < 1]
         if wrong or self.max_frames == 0:
             what = ", ".join(wrong) or "max_frames 0"
-            raise InputError(f"{what}: start and cloud_points must be 0 or more, all others at least 1.")
+            raise InputError(f"{what}: start, cloud_points and depth_pixels must be 0 or more, all others at least 1.")
 
     @property
     def depth_limits(self) -> tuple[float | None, float | None]:
@@ -62,6 +65,9 @@ class Protocol:
         """Say it in words: rows of a report."""
         limit, cap = self.depth_limits
         points = f"at most {self.cloud_points:,} a cloud, evenly chosen" if self.cloud_points else "all"
+        pixels = "all pixels"
+        if self.depth_pixels:
+            pixels = f"every k-th pixel of each frame where a sequence has more than {self.depth_pixels:,}"
         seen = {
             "crop": "resized, then cut at the centre to whole patches; true depth outside is left out and counted",
             "resize": "squeezed to whole patches (Lanczos), nothing is cut",
@@ -74,7 +80,7 @@ class Protocol:
             ("Alignment of paths", "Umeyama on all positions: Sim(3) for ATE and RPE, SE(3) and first pose beside it"),
             ("RPE", "consecutive used frames, after the Sim(3)"),
             ("Predicted depth", f"read at the pixels of the true depth, {cubic}"),
-            ("True depth", f"valid where > 0{f' and < {limit:g} m' if limit else ''}"),
+            ("True depth", f"valid where > 0{f' and < {limit:g} m' if limit else ''}; {pixels}"),
             ("Cap of the prediction", f"{cap:g} m" if cap else "none"),
             ("Depth fits", f"one a sequence; scale and shift on at most {self.fit_pixels:,} pixels, evenly chosen"),
             ("Cloud points", f"{points}; of the central {CROP}x{CROP} pixels with a true depth, no confidence filter"),

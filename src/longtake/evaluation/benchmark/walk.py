@@ -70,33 +70,30 @@ def walk(
         out.by_length[n] = {"status": "too short", "reason": f"the sequence gives {_reach(sequence, protocol)} frames"}
     gathered, seen = Gathered(protocol, max(len(positions), 1)), {}
     start_counting(device)
-    try:
-        for frame in _frames(sequence, positions, out):
-            picture, pixel_map = (frame.image, None) if image_size is None else image_size(frame.image)
-            shown = Frame(image=picture, time=frame.time, index=frame.index, name=frame.name)
-            begin = time.perf_counter()
-            last = stream.step(shown)
+    for frame in _frames(sequence, positions, out):
+        picture, pixel_map = (frame.image, None) if image_size is None else image_size(frame.image)
+        begin = time.perf_counter()
+        try:
+            last = stream.step(Frame(image=picture, time=frame.time, index=frame.index, name=frame.name))
             finish_work(device)
-            out.latencies_ms.append(1000 * (time.perf_counter() - begin))
-            seen[frame.index] = replace(frame, image=frame.image[:0]), pixel_map
-            for p in (*last.revised, last):
-                about, own_map = seen[p.index]
-                gathered.add(about, p, p.pixel_map if own_map is None else own_map)
-            out.sizes = {"original": frame.image.shape[1::-1], "model": tuple(last.image.shape[1::-1])}  # type: ignore[dict-item]
-            out.is_metric = last.is_metric
-            out.used.append(frame.name)
-            if len(out.used) in lengths:
-                out.by_length[len(out.used)] = _score(gathered, out)
-            if on_frame is not None:
-                on_frame(1)
-    except (MemoryError, torch.OutOfMemoryError) as error:
-        out.out_of_memory_at = len(out.used)
-        why = (
-            f"out of memory after {len(out.used)} frames: {' '.join(str(error).split())[:200] or 'the system said no'}"
-        )
-        out.skipped += [(name, why) for name in _names(sequence, positions)[len(out.used) :]]
-        for n in (n for n in lengths if n > len(out.used)):
-            out.by_length[n] = {"status": "out of memory", "reason": why}
+        except (MemoryError, RuntimeError) as error:
+            if not _is_lack_of_memory(error):
+                raise
+            _stop(sequence, positions, lengths, out, " ".join(str(error).split())[:200])
+            break
+        out.latencies_ms.append(1000 * (time.perf_counter() - begin))
+        seen[frame.index] = replace(frame, image=frame.image[:0]), pixel_map
+        for p in (*last.revised, last):
+            about, own_map = seen[p.index]
+            gathered.add(about, p, p.pixel_map if own_map is None else own_map)
+        height, width = last.image.shape[:2]
+        out.sizes = {"original": (frame.image.shape[1], frame.image.shape[0]), "model": (width, height)}
+        out.is_metric = last.is_metric
+        out.used.append(frame.name)
+        if len(out.used) in lengths:
+            out.by_length[len(out.used)] = _score(gathered, out)
+        if on_frame is not None:
+            on_frame(1)
     for n in (n for n in lengths if n not in out.by_length):  # frames that could not be read came short of it
         out.by_length[n] = {"status": "too short", "reason": f"only {len(out.used)} frames could be read"}
         if out.used and len(out.used) not in out.by_length:
@@ -115,6 +112,25 @@ def resizer(config: Any) -> Callable[[np.ndarray], tuple[np.ndarray, PixelMap]]:
         return prepare(image, config.image_size, square_ok=config.square_ok, mode="resize")
 
     return squeeze
+
+
+def _is_lack_of_memory(error: Exception) -> bool:
+    """CUDA has a class of its own; the CPU's and Apple's allocators raise a RuntimeError that says so."""
+    said = str(error).lower()
+    return (
+        isinstance(error, (MemoryError, torch.OutOfMemoryError))
+        or "out of memory" in said
+        or "t allocate memory" in said
+    )
+
+
+def _stop(sequence: Sequence, positions: range, lengths: list[int], out: Walk, said: str) -> None:
+    """Mark what could not be reached any more."""
+    done = out.out_of_memory_at = len(out.used)
+    why = f"out of memory after {done} frames: {said or 'the system refused'}"
+    read = {*out.used, *(name for name, _ in out.skipped)}
+    out.skipped += [(name, why) for name in _names(sequence, positions) if name not in read]
+    out.by_length |= {n: {"status": "out of memory", "reason": why} for n in lengths if n > done}
 
 
 def _score(gathered: Gathered, out: Walk) -> dict[str, Any]:

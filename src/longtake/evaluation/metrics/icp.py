@@ -35,13 +35,13 @@ def icp(source: np.ndarray, target: np.ndarray, reach: float = REACH, updates: i
     the pairs moves the source. It stops where fitness and rmse both change by less than 1e-6, or after `updates`
     motions.
     """
-    source = np.asarray(source, np.float64)
+    source, target = np.asarray(source, np.float64), np.asarray(target, np.float64)
     if not len(source) or not len(target):
         return IcpResult(np.eye(4), 0.0, 0.0, 0, 0, "a cloud is empty")
     tree, total = make_tree(target), np.eye(4)
     moved, before, reason, done = source, None, "", 0
     while True:
-        distance, partner = tree.query(moved, distance_upper_bound=reach)
+        distance, partner = (np.asarray(each) for each in tree.query(moved, distance_upper_bound=reach))
         paired = np.isfinite(distance)
         fitness = float(paired.mean())
         rmse = float(np.sqrt(np.square(distance[paired]).mean())) if paired.any() else 0.0
@@ -54,7 +54,7 @@ def icp(source: np.ndarray, target: np.ndarray, reach: float = REACH, updates: i
             break
         before = (fitness, rmse)
         try:
-            step = align(moved[paired], tree.data[partner[paired]], with_scale=False)
+            step = align(moved[paired], target[partner[paired]], with_scale=False)
         except InputError as error:
             reason = str(error)
             break

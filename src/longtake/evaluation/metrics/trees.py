@@ -10,15 +10,15 @@ import numpy as np
 from longtake.errors import MissingExtra
 
 if TYPE_CHECKING:
-    from scipy.spatial import cKDTree
+    from scipy.spatial import KDTree
 
 
-def make_tree(points: np.ndarray) -> cKDTree:
+def make_tree(points: np.ndarray) -> KDTree:
     """Return a tree of points (n, 3), all finite. Raises MissingExtra where SciPy is not installed."""
     try:
-        from scipy.spatial import cKDTree
+        from scipy.spatial import KDTree
     except ImportError as error:
         raise MissingExtra(
             "measuring point clouds needs SciPy, which is not installed: pip install 'longtake[eval]'"
         ) from error
-    return cKDTree(np.asarray(points, np.float64))
+    return KDTree(np.asarray(points, np.float64))
