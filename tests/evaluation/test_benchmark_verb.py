@@ -135,6 +135,11 @@ def test_published_figures_stand_beside_ours(folder: Path, capsys: pytest.Captur
     assert any(line.split()[1:2] + line.split()[3:] == ["TTT3R", *wanted.split()] for line in alone.splitlines())
     both = run(["evaluate", "--table", str(folder / "out"), "--markdown", str(folder / "t.md")], capsys)
     assert any(line.startswith("ours") and f"{ate:.3f}" in line for line in both.splitlines())
+    measure(folder, lengths=(3, 5))  # the same in another go is not another sequence
+    measure(folder, stride=2, lengths=(3,))  # other settings are another row
+    rows = [line for line in run(["evaluate", "--table", str(folder / "out")], capsys).splitlines() if "ours" in line]
+    assert all("2 sequences" in row for row in rows)
+    assert {"stride 1" in row for row in rows} == {"stride 2" in row for row in rows} == {True, False}
     assert "Mem3R (2604.07279), Table 5" in both and "quoted, not measured here" in (folder / "t.md").read_text()
 
 

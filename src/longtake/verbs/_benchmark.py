@@ -9,7 +9,7 @@ from typing import Any
 
 from longtake.datasets.table import open_sequence
 from longtake.errors import InputError
-from longtake.evaluation.benchmark.gather import gather
+from longtake.evaluation.benchmark.gather import gather, told_apart
 from longtake.evaluation.benchmark.protocol import Protocol
 from longtake.evaluation.benchmark.published import beside_published
 from longtake.evaluation.benchmark.report import make_report, write_report
@@ -60,10 +60,11 @@ def run_dataset(
 
 def print_published(folders: Sequence[Path], markdown: Path | None) -> int:
     """Print the published figures and, under them, those of folders of results."""
-    runs: dict[str, list[Mapping[str, Any]]] = {}
+    records: dict[str, list[Mapping[str, Any]]] = {}
     for record in (record for folder in folders for record in read_folder(folder)):
-        runs.setdefault(record["dataset"], []).extend(record["runs"].values())
-    grids, sources = beside_published({dataset: gather(each) for dataset, each in runs.items()})
+        records.setdefault(record["dataset"], []).append(record)
+    ours = {dataset: gather(told_apart(each)) for dataset, each in records.items()}
+    grids, sources = beside_published(ours)
     lines = [*sources, "published: quoted, not measured here; sets, strides and dropped sequences differ"]
     console = make_console()
     for grid in grids:

@@ -50,6 +50,29 @@ class Row:
     out_of_memory: int
 
 
+def told_apart(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return the runs of stored records so that only like is averaged with like.
+
+    Where one model and rule was measured under several settings, the rule's name is followed by those that differ. The
+    same sequence under the same settings counts once, whatever lengths were asked for in each go.
+    """
+    runs = [{**run, "sequence": record["sequence"]} for record in records for run in record["runs"].values()]
+    asked = [
+        {k: v for k, v in run["settings"]["protocol"].items() if k != "lengths"}
+        | {k: run["settings"][k] for k in ("weights_sha256", "dtype", "device", "code_sha256")}
+        for run in runs
+    ]
+    merged: dict[tuple[str, ...], dict[str, Any]] = {}
+    for run, settings in zip(runs, asked, strict=True):
+        alike = [s for r, s in zip(runs, asked, strict=True) if (r["model"], r["rule"]) == (run["model"], run["rule"])]
+        differs = [k for k in settings if any(s[k] != settings[k] for s in alike)]
+        rule = run["rule"] + "".join(f", {k.removesuffix('_sha256')} {str(settings[k])[:8]}" for k in differs)
+        before = merged.get((run["sequence"], run["model"], rule), {"by_length": {}})
+        together = before["by_length"] | run["by_length"]
+        merged[run["sequence"], run["model"], rule] = {**run, "rule": rule, "by_length": together}
+    return list(merged.values())
+
+
 def gather(runs: Sequence[Mapping[str, Any]]) -> list[Row]:
     """Return a row for each model, rule and length."""
     groups: dict[tuple[str, str, int], list[Mapping[str, Any]]] = {}

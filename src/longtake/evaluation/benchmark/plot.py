@@ -59,7 +59,8 @@ def draw_plot(title: str, unit: str, lines: Sequence[Line]) -> Image.Image:
     text(40 * _OVER, 52 * _OVER, title, 30, INK, "ls")
     text(40 * _OVER, 84 * _OVER, unit, 22, MUTED, "ls")
     for i, line in enumerate(lines):
-        _draw_line(draw, [place(x, y) for x, y in line.points], COLORS[i % len(COLORS)])
+        under = 2 * min(len(lines) - 1 - i, 3)  # where lines lie on each other, the lower one still shows
+        _draw_line(draw, [place(x, y) for x, y in line.points], COLORS[i % len(COLORS)], under)
     for i, line in enumerate(lines):
         if line.lost_at is not None:
             last = line.points[-1] if line.points else (low, 0.0)
@@ -68,11 +69,11 @@ def draw_plot(title: str, unit: str, lines: Sequence[Line]) -> Image.Image:
     return image.resize(SIZE, Image.Resampling.BOX)
 
 
-def _draw_line(draw: ImageDraw.ImageDraw, spots: Sequence[tuple[float, float]], color: str) -> None:
+def _draw_line(draw: ImageDraw.ImageDraw, spots: Sequence[tuple[float, float]], color: str, wider: int) -> None:
     if len(spots) > 1:
-        draw.line(list(spots), fill=color, width=4 * _OVER, joint="curve")
+        draw.line(list(spots), fill=color, width=(4 + 2 * wider) * _OVER, joint="curve")
     for x, y in spots:
-        for r, fill in ((9 * _OVER, PAPER), (6 * _OVER, color)):
+        for r, fill in (((9 + wider) * _OVER, PAPER), ((6 + wider) * _OVER, color)):
             draw.ellipse((x - r, y - r, x + r, y + r), fill=fill)
 
 

@@ -39,11 +39,13 @@ def draw_portraits(runs: Sequence[tuple[str, Clouds]]) -> Image.Image:
     for column, (words, display, outside) in enumerate(shown):
         x = _MARGIN + column * (CELL[0] + _GAP)
         draw.text((x, _MARGIN + 24), words, fill=INK, font=ImageFont.load_default(30), anchor="ls")
-        share = f"{outside:.0%} of the points are too far out to be drawn" if outside > 0.005 else ""
-        draw.text((x + CELL[0], _MARGIN + 24), share, fill=MUTED, font=ImageFont.load_default(20), anchor="rs")
         for row, eye in enumerate(eyes):
             y = _MARGIN + _WORDS + row * (CELL[1] + _GAP)
             page.paste(_picture(display, first, eye), (x, y))
+        if outside > 0.005:
+            share = f"{outside:.0%} of the points are too far out to be drawn"
+            corner = (x + CELL[0] - 14, _MARGIN + _WORDS + 28)
+            draw.text(corner, share, MUTED, ImageFont.load_default(18), "rs", stroke_width=3, stroke_fill=CARD)
     return page
 
 
