@@ -19,7 +19,8 @@ from longtake.errors import LongtakeError
 VERBS: Mapping[str, str] = {
     "reconstruct": "turn a video or a folder of images into cameras and a 3D point map",
     "evaluate": "measure a model against ground truth",
-    "data synthesize": "write takes of procedural rooms as RGB-D folders",
+    "data check": "say what a data set's folder is, and prove that its poses and depth agree",
+    "data synthesize": "write takes of procedural rooms in the layout of a data set",
     "train": "train a model on procedural rooms",
     "convert": "turn an official checkpoint into safetensors with its configuration inside",
     "models": "list the models: size, licence, where the weights are",

@@ -8,11 +8,11 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from conformance_fast3r import check_fast3r_geometry, check_fast3r_images
+from conformance_metrics import check_metrics_pnp
 from conformance_report import DTYPES, FAIL, NOT_BUILT, NOTE, Report, allowed_error, allowed_half_rope_error
 from conformance_vggt_functions import RUNS, check_vggt_function, check_vggt_images
 from safetensors.torch import load_file
@@ -20,7 +20,6 @@ from torch import Tensor
 
 from longtake.geometry import activations, focal, pose, rays, rotation
 from longtake.geometry.camera import intrinsics_from_focal, principal_point
-from longtake.geometry.solve import solve_camera
 from longtake.memory.recurrent import state_positions
 from longtake.nn.rope import RopeTable, rope_table, rotate, rotate_rounded
 from longtake.nn.rope3d import rope3d_table
@@ -213,25 +212,17 @@ def check_metrics_focal(report: Report, folder: Path, dtypes: list[str]) -> None
                     golden = torch.tensor(row[key], dtype=torch.float64)
                     accept = (1e-10 if dtype == "float64" else 2e-6) * abs(row[key])
                     report.compare(case, name, key, dtype, value, golden, accept)
-    _check_metrics_pnp(report, case, folder, listing["pnp"]["cases"])
-
-
-def _check_metrics_pnp(report: Report, case: str, folder: Path, rows: dict[str, Any]) -> None:
-    """Check solved poses against the metrics kit's refined ones: 0.5 degrees and 0.04 m, 1e-4 without noise."""
-    with np.load(folder / "pnp_pointmaps.npz") as maps:
-        for name, row in rows.items():
-            (cu, cv), f = row["pp"], row["focal"]
-            k = np.array([[f, 0, cu], [0, f, cv], [0, 0, 1]])
-            solved = solve_camera(maps[f"{name}_pts_world"], k, maps[f"{name}_mask"])
-            if solved.world_from_cam is None:
-                report.remark(case, f"pnp {name}", "pose", FAIL, solved.reason)
-                continue
-            made, golden = torch.from_numpy(solved.world_from_cam), torch.tensor(row["refined_c2w"]).double()
-            degrees = rotation.angle_between(made[:3, :3], golden[:3, :3])
-            allowed = (1e-4, 1e-4) if name == "clean" else (0.5, 0.04)
-            report.compare(case, f"pnp {name}", "rotation", "-", degrees, torch.zeros_like(degrees), allowed[0])
-            distance = (made[:3, 3] - golden[:3, 3]).norm()
-            report.compare(case, f"pnp {name}", "position", "-", distance, torch.zeros_like(distance), allowed[1])
+        for key in [key for key in listing if key.startswith("batch_")]:  # maps in one call, each independent
+            names = [next(name for name in listing["cases"] if name.startswith(word)) for word in key.split("_")[1:]]
+            stacked, centre = (
+                torch.from_numpy(np.stack([maps[name] for name in names])),
+                listing["cases"][names[0]]["pp"],
+            )
+            golden = torch.tensor(listing[key], dtype=torch.float64)
+            value = focal.focal_weiszfeld(stacked, torch.tensor(centre))
+            report.compare(case, "batch", key, "float32", value, golden, 2e-6 * float(golden.min()))
+    if "pnp" in listing:
+        check_metrics_pnp(report, folder, listing["pnp"])
 
 
 __all__ = ["allowed_error", "check_images", "check_metrics_focal", "check_postproc", "post_process"]

@@ -23,9 +23,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from conformance_depth import check_metrics_depth
 from conformance_fast3r import Fast3rCase
+from conformance_metrics import check_metrics_pose
 from conformance_official import check_fullsize, check_keys
 from conformance_point3r import Point3rCase
+from conformance_points import check_metrics_points
 from conformance_postproc import FUNCTIONS, check_metrics_focal, check_postproc
 from conformance_recurrent import Case
 from conformance_report import DTYPES, FAIL, HEADER, NOT_BUILT, Report
@@ -41,11 +44,6 @@ CASES: dict[str, Callable[[Path, Report, str], Any]] = {  # arch -> what checks 
     "vggt": VggtCase,
 }
 FAMILIES_TO_COME: set[str] = set()
-METRICS_TO_COME = {
-    "pose_metrics.json": "trajectory errors of the metrics kit",
-    "depth_metrics.json": "video depth errors of the metrics kit",
-    "points_metrics.json": "point cloud errors of the metrics kit",
-}
 FULL = 4
 POSTPROC = {f"{name}.safetensors" for name in FUNCTIONS} | {"images.json", "postproc.json"}
 
@@ -84,13 +82,17 @@ def check_case(report: Report, folder: Path, dtypes: list[str], only: str | None
 
 
 def check_metrics(report: Report, folder: Path, names: set[str], dtypes: list[str], only: str | None) -> None:
-    """Check one folder with a NAME_metrics.json."""
+    """Check one folder with a NAME_metrics.json; `only` may name the folder or one of its clouds."""
+    if "points_metrics.json" in names:
+        check_metrics_points(report, folder, only)
     if only not in (None, folder.name):
         return
     if "focal_metrics.json" in names:
         check_metrics_focal(report, folder, dtypes)
-    for name in sorted(METRICS_TO_COME.keys() & names):
-        report.remark("metrics", folder.name, "*", NOT_BUILT, METRICS_TO_COME[name])
+    if "pose_metrics.json" in names:
+        check_metrics_pose(report, folder)
+    if "depth_metrics.json" in names:
+        check_metrics_depth(report, folder)
 
 
 def parts_of(folder: Path, options: argparse.Namespace, report: Report) -> list[tuple[int, str, Callable[[], None]]]:

@@ -8,6 +8,7 @@ line, metres), intrinsics.txt (3x3, pixels, centres at integers).
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from torch import Tensor
 
 from longtake.errors import InputError, OutputError
 from longtake.synthetic.config import WorldConfig
-from longtake.synthetic.world import make_batch
+from longtake.synthetic.world import Batch, make_batch
 
 
 def write_take(
@@ -66,12 +67,26 @@ def contact_sheet(images: Tensor, depth: Tensor, columns: int = 8) -> Image.Imag
     return Image.fromarray(sheet)
 
 
-def write_world(
-    out: Path, takes: int = 4, frames: int = 16, size: tuple[int, int] = (160, 128), seed: int = 0, shadows: bool = True
-) -> list[Path]:
-    """Draw rooms and walks through them, and write each as an RGB-D folder with a contact sheet.
+def write_rgbd(out: Path, number: int, batch: Batch) -> Path:
+    """Write the first take of a batch as the RGB-D folder take_NN below `out`; return the folder."""
+    folder = out / f"take_{number:02d}"
+    write_take(folder, batch.images[0], batch.depth[0], batch.world_from_cam[0], batch.intrinsics[0])
+    return folder
 
-    `size` is (width, height) in pixels. The same seed gives the same takes. Returns the folders.
+
+def write_world(
+    out: Path,
+    takes: int = 4,
+    frames: int = 16,
+    size: tuple[int, int] = (160, 128),
+    seed: int = 0,
+    shadows: bool = True,
+    write: Callable[[Path, int, Batch], Path] = write_rgbd,
+) -> list[Path]:
+    """Draw rooms and walks through them, and write each, by default as an RGB-D folder, with a contact sheet.
+
+    `size` is (width, height) in pixels. The same seed gives the same takes. `write` writes one take (a batch of one) of
+    a number below `out` and returns its folder. Returns the folders.
     """
     width, height = size
     if takes < 1 or frames < 1 or width < 8 or height < 8 or width > 4096 or height > 4096:
@@ -86,8 +101,7 @@ def write_world(
     for i in range(takes):
         generator = torch.Generator().manual_seed(seed * 100_003 + i)
         batch = make_batch(config, 1, frames, height, width, "cpu", generator)
-        folder = out / f"take_{i:02d}"
-        write_take(folder, batch.images[0], batch.depth[0], batch.world_from_cam[0], batch.intrinsics[0])
+        folder = write(out, i, batch)
         contact_sheet(batch.images[0], batch.depth[0]).save(folder / "sheet.png")
         folders.append(folder)
     (out / "world.json").write_text(

@@ -3,10 +3,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import Positional, arg
+
+if TYPE_CHECKING:
+    from longtake.synthetic.world import Batch
 
 
 def main(
@@ -17,11 +21,14 @@ def main(
     size: tuple[int, int] = (160, 128),
     seed: int = 0,
     no_shadows: bool = False,
+    layout: str = "rgbd",
 ) -> None:
     """Draw procedural rooms and hand-held walks through them, and write each as an RGB-D folder.
 
     Each folder holds rgb/, depth/ (16-bit PNG, millimetres), poses.txt (world_from_cam) and intrinsics.txt, as
-    `longtake evaluate` reads them, and sheet.png to look at. The same seed gives the same takes.
+    `longtake evaluate` reads them, and sheet.png to look at. Other layouts are those of public data sets, with their
+    own depth scales, pose directions and names, so that whatever reads those can be tried without them. The same seed
+    gives the same takes.
 
     Args:
         out: Folder for the takes.
@@ -30,8 +37,26 @@ def main(
         size: Width and height in pixels.
         seed: Seed of everything random.
         no_shadows: Leave out the shadows, which is faster.
+        layout: rgbd, tum, bonn, 7scenes, scannet, kitti (depth, no poses) or kitti-odometry (poses, no depth).
     """
-    from longtake.synthetic.takes import write_world
+    from longtake.synthetic.takes import write_rgbd, write_world
 
-    for folder in write_world(out, takes, frames, size, seed, not no_shadows):
+    write = write_rgbd if layout == "rgbd" else _writer(layout)
+    for folder in write_world(out, takes, frames, size, seed, not no_shadows, write):
         print(folder)
+
+
+def _writer(layout: str) -> Callable[[Path, int, Batch], Path]:
+    """Return what writes the take of a batch in another layout. Raises InputError if there is no such layout."""
+    from longtake.datasets.write import WRITERS, Take, write_take
+    from longtake.errors import InputError
+
+    if layout not in WRITERS:
+        raise InputError(f"--layout {layout}: no such layout; there are rgbd, {', '.join(WRITERS)}.")
+
+    def write(out: Path, number: int, batch: Batch) -> Path:
+        images = (batch.images[0].clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1)
+        parts = (images, batch.depth[0], batch.world_from_cam[0].double(), batch.intrinsics[0].double())
+        return write_take(layout, out, number, Take(*(part.cpu().numpy() for part in parts)))
+
+    return write

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -10,18 +11,23 @@ from tyro.conf import Positional, arg
 
 
 def main(  # noqa: PLR0913
-    data: Annotated[Positional[Path], arg(metavar="FOLDER")],
+    words: Annotated[Positional[tuple[str, ...]], arg(metavar="[DATASET] FOLDER")] = (),
     *,
     model: str = "longtake-small",
     weights: Path | None = None,
-    rules: str = "overwrite,ttt3r",
+    rules: Annotated[str, arg(aliases=("--rule",))] = "overwrite,ttt3r",
     reset_every: int | None = None,
     size: int | None = None,
     device: str = "auto",
-    batch: int = 1,
-    takes: int | None = None,
-    frames: int | None = None,
+    lengths: str | None = None,
+    start: int | None = None,
     stride: int = 1,
+    frames: Annotated[int | None, arg(aliases=("--max-frames",))] = None,
+    takes: int | None = None,
+    resize: bool = False,
+    cloud_points: int | None = None,
+    depth_pixels: int | None = None,
+    batch: int = 1,
     no_untrained: bool = False,
     json: Path | None = None,
     markdown: Path | None = None,
@@ -29,32 +35,48 @@ def main(  # noqa: PLR0913
     cache: Path | None = None,
     fresh: bool = False,
     check: bool = False,
+    table: bool = False,
 ) -> int:
-    """Measure a model against ground truth, beside the same net untrained and two naive guesses.
+    """Measure a model against ground truth: on a data set by the published protocols, or on the yardstick.
 
-    A take is a folder with rgb/, depth/ (16-bit PNG, millimetres), poses.txt (world_from_cam) and intrinsics.txt, as
-    `longtake data synthesize` writes them. The untrained net runs under the first rule only. Finished takes are kept,
-    so a run that was stopped goes on.
+    `longtake evaluate DATASET FOLDER`: camera path, video depth, point cloud and cost, at each length. DATASET is
+    rgbd (the plain folder), tum, bonn, kitti, kitti-odometry, scannet, 7scenes, nrgbd, sintel, colmap or nerfstudio.
+    Writes one JSON a sequence, plots, pictures and a report that states everything that changes a number.
+
+    `longtake evaluate FOLDER`: the yardstick, beside the same net untrained and two naive guesses. FOLDER is a take
+    with rgb/, depth/ (16-bit PNG, millimetres), poses.txt (world_from_cam) and intrinsics.txt, as
+    `longtake data synthesize` writes them, or a folder of takes.
+
+    `longtake evaluate --table [RESULTS ...]`: published figures, and under them ours from folders that --json named.
+
+    Finished takes are kept, so a run that was stopped goes on.
 
     Args:
-        data: A take, a folder of takes, or the yardstick: the folder that holds heldout_v1 and office_walk.
+        words: A data set and its folder; or a take, a folder of takes, or the folder of heldout_v1 and office_walk.
         model: A name that `longtake models` lists.
         weights: Weight file, for models whose weights are not in the package or to measure others.
         rules: Update rules, separated by commas.
         reset_every: Start the memory over every so many frames.
         size: Longer side of the image that the model sees, in pixels; by default the model's own.
         device: auto (CUDA, then Apple's MPS, then the CPU), cpu, cuda, cuda:1, mps.
-        batch: Takes that run together in one batch of streams.
-        takes: At most so many takes of each set, for a quick look.
-        frames: At most so many frames of each take, for a quick look.
+        lengths: Data set: frames after which figures are taken, separated by commas; by default at the end.
+        start: Data set: first frame.
         stride: Use every so many-th frame; the yardstick has its own.
-        no_untrained: Leave out the untrained net.
-        json: Write all figures and settings to this file.
+        frames: At most so many frames of each take.
+        takes: At most so many takes of each set, for a quick look.
+        resize: Data set: squeeze frames to the model's size, as the published depth tables, and cut nothing off.
+        cloud_points: Data set: compare at most so many points; 0: all, as the published tables; by default 50,000.
+        depth_pixels: Data set: compare at most so many pixels of a sequence; 0: all; by default 20,000,000.
+        batch: Yardstick: takes that run together in one batch of streams.
+        no_untrained: Yardstick: leave out the untrained net.
+        json: Yardstick: write all figures to this file. Data set: folder for all results, by default in the user's
+            cache.
         markdown: Write the tables to this file, as Markdown.
-        pictures: Draw the first take of each set into this folder.
-        cache: Folder for finished takes; by default longtake/evaluation in the user's cache.
-        fresh: Measure anew what the cache already holds.
-        check: Exit with 1 if the model misses a goal under the first rule.
+        pictures: Yardstick: draw the first take of each set into this folder.
+        cache: Yardstick: folder for finished takes; by default longtake/evaluation in the user's cache.
+        fresh: Measure anew what is there already.
+        check: Yardstick: exit with 1 if the model misses a goal under the first rule.
+        table: Print published figures, and ours from folders of results.
     """
     from longtake.errors import InputError
     from longtake.evaluation.nets import Net, untrained_twin
@@ -66,10 +88,40 @@ def main(  # noqa: PLR0913
     from longtake.registry import load
     from longtake.rules import get_rule
 
+    if table:
+        from longtake.verbs._benchmark import print_published
+
+        return print_published([Path(word) for word in words], markdown)
     chosen = tuple(dict.fromkeys(get_rule(rule.strip()).name for rule in rules.split(",") if rule.strip()))
     if not chosen or batch < 1:
         raise InputError(f"rules {rules!r}, batch {batch}: give one rule or more, and a batch of at least 1.")
-    sets = find_sets(data, takes, frames, stride)
+    if len(words) not in (1, 2):
+        came = " ".join(words) or "nothing"
+        raise InputError(f"longtake evaluate got {came}; give FOLDER for the yardstick, or DATASET and FOLDER.")
+    if len(words) == 2:
+        from longtake.evaluation.benchmark.protocol import CLOUD_POINTS, DEPTH_PIXELS, Protocol
+        from longtake.verbs._benchmark import parse_lengths, run_dataset
+
+        alien = {"--batch": batch != 1, "--no-untrained": no_untrained, "--pictures": pictures, "--cache": cache}
+        _refuse(alien | {"--check": check}, "the yardstick (longtake evaluate FOLDER)")
+        protocol = Protocol(
+            dataset=words[0],
+            lengths=parse_lengths(lengths),
+            start=start or 0,
+            stride=stride,
+            max_frames=frames,
+            fit="resize" if resize else "crop",
+            reset_every=reset_every,
+            cloud_points=CLOUD_POINTS if cloud_points is None else cloud_points,
+            depth_pixels=DEPTH_PIXELS if depth_pixels is None else depth_pixels,
+        )
+        loaded = load(model, weights, device=device, size=size)
+        options = {"takes": takes, "out": json, "markdown": markdown, "fresh": fresh}
+        return run_dataset(protocol, Path(words[1]), loaded, chosen, **options)
+    alien = {"--lengths": lengths, "--start": start is not None, "--resize": resize}
+    alien |= {"--cloud-points": cloud_points is not None, "--depth-pixels": depth_pixels is not None}
+    _refuse(alien, "a data set (longtake evaluate rgbd FOLDER)")
+    sets = find_sets(Path(words[0]), takes, frames, stride)
     net = Net.of(load(model, weights, device=device, size=size))
     nets = [(net, chosen)] + ([] if no_untrained else [(untrained_twin(net), chosen[:1])])
     report = run_yardstick(sets, nets, reset_every=reset_every, batch=batch, cache=cache or cache_folder(), fresh=fresh)
@@ -91,3 +143,11 @@ def main(  # noqa: PLR0913
     for line in missed:
         console.print(f"missed: {line}", markup=False)
     return int(bool(missed))
+
+
+def _refuse(alien: Mapping[str, object], home: str) -> None:
+    """Raise InputError if a flag was given that means nothing here."""
+    from longtake.errors import InputError
+
+    if given := [flag for flag, value in alien.items() if value]:
+        raise InputError(f"{', '.join(given)}: only for {home}. Leave out, or evaluate that.")

@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Many sequences in one row, as the published tables gather them: plain means, depth weighted by pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from longtake.evaluation.tables import Grid
+
+PLAIN = ("ate_sim3", "ate_se3", "ate_origin", "spread", "ate_over_spread", "rpe_trans", "rpe_rot_deg", "rot_deg",
+         "rot_deg_identity", "translation_direction_deg", "acc", "acc_med", "comp", "comp_med", "nc", "nc_med",
+         "chamfer", "f_score", "fps", "latency_ms_p50", "latency_ms_p95")  # fmt: skip
+WEIGHTED = ("absrel_", "delta1_", "rmse_")
+
+PATHS = (("ATE", "ate_sim3", 3), ("SE(3)", "ate_se3", 3), ("first pose", "ate_origin", 3),
+         ("/spread", "ate_over_spread", 3), ("RPE m", "rpe_trans", 3), ("RPE deg", "rpe_rot_deg", 2),
+         ("rotation", "rot_deg", 2),
+         ("identity", "rot_deg_identity", 2), ("direction", "translation_direction_deg", 1))  # fmt: skip
+DEPTHS = (("metric", "absrel_metric", 3), ("d1", "delta1_metric", 3), ("scale", "absrel_scale", 3),
+          ("d1", "delta1_scale", 3), ("s&t", "absrel_scale_shift", 3), ("d1", "delta1_scale_shift", 3),
+          ("scale, pub. fit", "absrel_scale_published", 3), ("d1", "delta1_scale_published", 3),
+          ("s&t, pub. fit", "absrel_scale_shift_published", 3), ("constant", "absrel_constant", 3))  # fmt: skip
+CLOUDS = (("acc", "acc", 3), ("med", "acc_med", 3), ("comp", "comp", 3), ("med", "comp_med", 3), ("nc", "nc", 3),
+          ("chamfer", "chamfer", 3), ("F 5 cm", "f_score", 3))  # fmt: skip
+COSTS = (("frames/s", "fps", 1), ("p50 ms", "latency_ms_p50", 1), ("p95 ms", "latency_ms_p95", 1),
+         ("state MB", "state_mb", 2), ("peak MB", "peak_mb", 0))  # fmt: skip
+SUBJECTS = (
+    ("Camera path", PATHS),
+    ("Video depth: AbsRel and share within 1.25", DEPTHS),
+    ("Point cloud", CLOUDS),
+    ("Cost", COSTS),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One model under one rule at one length, over all sequences."""
+
+    model: str
+    rule: str
+    length: int
+    figures: Mapping[str, float]  # only those that at least one sequence has
+    counted: Mapping[str, int]  # how many sequences each figure is made of
+    sequences: int  # that were tried
+    reached: int  # that were scored at this length
+    out_of_memory: int
+
+
+def told_apart(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return the runs of stored records so that only like is averaged with like.
+
+    Where one model and rule was measured under several settings, the rule's name is followed by those that differ. The
+    same sequence under the same settings counts once, whatever lengths were asked for in each go.
+    """
+    runs = [{**run, "sequence": record["sequence"]} for record in records for run in record["runs"].values()]
+    asked = [
+        {k: v for k, v in run["settings"]["protocol"].items() if k != "lengths"}
+        | {k: run["settings"][k] for k in ("weights_sha256", "dtype", "device", "code_sha256")}
+        for run in runs
+    ]
+    merged: dict[tuple[str, ...], dict[str, Any]] = {}
+    for run, settings in zip(runs, asked, strict=True):
+        alike = [s for r, s in zip(runs, asked, strict=True) if (r["model"], r["rule"]) == (run["model"], run["rule"])]
+        differs = [k for k in settings if any(s[k] != settings[k] for s in alike)]
+        rule = run["rule"] + "".join(f", {k.removesuffix('_sha256')} {str(settings[k])[:8]}" for k in differs)
+        before = merged.get((run["sequence"], run["model"], rule), {"by_length": {}})
+        together = before["by_length"] | run["by_length"]
+        merged[run["sequence"], run["model"], rule] = {**run, "rule": rule, "by_length": together}
+    return list(merged.values())
+
+
+def gather(runs: Sequence[Mapping[str, Any]]) -> list[Row]:
+    """Return a row for each model, rule and length."""
+    groups: dict[tuple[str, str, int], list[Mapping[str, Any]]] = {}
+    for run in runs:
+        for length, figures in run["by_length"].items():
+            about = figures
+            if figures["status"] == "ok":
+                about = figures | {
+                    k: run[f"{k[:-3]}_bytes"] / 1e6 for k in ("state_mb", "peak_mb") if run[f"{k[:-3]}_bytes"]
+                }
+            groups.setdefault((run["model"], run["rule"], int(length)), []).append(about)
+    return [_row(*key, group) for key, group in groups.items()]
+
+
+def _row(model: str, rule: str, length: int, group: Sequence[Mapping[str, Any]]) -> Row:
+    done = [each for each in group if each["status"] == "ok"]
+    figures, counted = {}, {}
+    names = dict.fromkeys(name for each in done for name in each)
+    for name in names:
+        weighted = name.startswith(WEIGHTED)
+        if not weighted and name not in (*PLAIN, "state_mb", "peak_mb"):
+            continue
+        known = [each for each in done if each.get(name) is not None]
+        weights = [each["depth_pixels"] if weighted else 1 for each in known]
+        if known and sum(weights):
+            figures[name] = float(np.average([each[name] for each in known], weights=weights))
+            counted[name] = len(known)
+    spent = sum(each["status"] == "out of memory" for each in group)
+    return Row(model, rule, length, figures, counted, len(group), len(done), spent)
+
+
+def grids(rows: Sequence[Row]) -> list[Grid]:
+    """Return a table for each subject. A figure that not all sequences have names how many it is made of."""
+    out = []
+    for title, columns in SUBJECTS:
+        cells = []
+        for row in sorted(rows, key=lambda row: (row.length, row.model, row.rule)):
+            marks = "" if row.reached == row.sequences else f" of {row.sequences}"
+            head = (row.model, row.rule, str(row.length), f"{row.reached}{marks}")
+            cells.append((*head, *(_cell(row, name, digits) for _, name, digits in columns)))
+        out.append(
+            Grid(title, ("model", "rule", "frames", "sequences", *(head for head, _, _ in columns)), tuple(cells), 2)
+        )
+    return out
+
+
+def _cell(row: Row, name: str, digits: int) -> str:
+    if name not in row.figures:
+        return "out of memory" if row.out_of_memory and not row.reached else "-"
+    short = row.counted[name] < row.reached
+    return f"{row.figures[name]:.{digits}f}" + (f" ({row.counted[name]})" if short else "")
