@@ -30,7 +30,7 @@ PIXELS = 2000  # a pair
 FEWEST = 200  # compared pixels in all; below nothing is said
 KEPT, CAP = 0.75, 0.1  # the share of the errors that counts, and the most that one may be
 CLEARLY = 0.75  # a mistake is named if its score is below so much of the score as read
-USEFUL = 0.8  # motion must beat no motion by so much, or it proves nothing
+USEFUL, LEAST_MOTION = 0.8, 1e-3  # motion must beat no motion by so much, and matter, or it proves nothing
 WORST_MEDIAN = 0.05
 
 
@@ -154,7 +154,7 @@ def _verdict(scores: dict[str, tuple[str, float]], median: float) -> tuple[str, 
         return "disagree", f"{said} fits clearly better (error {best:.4f} against {read:.4f} as read)"
     if median > WORST_MEDIAN:
         return "disagree", f"half of the pixels are off by more than {median:.1%}, and no usual mistake explains it"
-    if read > USEFUL * still:
+    if read >= USEFUL * still or still < LEAST_MOTION:
         return "undecided", "the camera hardly moves between frames with depth, so that wrong poses would fit as well"
     return "agree", "poses and depth agree"
 
