@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from longtake.datasets.stamps import associate, read_stamped, read_stamped_poses
 from longtake.errors import InputError
 
-TIMES = st.lists(st.integers(0, 400).map(lambda k: k / 128), max_size=40, unique=True).map(sorted)
+TIMES = st.lists(st.integers(0, 200).map(lambda k: k / 128), max_size=20, unique=True).map(sorted)
 
 
 def plain_twin(first: list[float], second: list[float], tolerance: float) -> dict[int, int]:
