@@ -134,7 +134,7 @@ class _Bytes:
     def take(self, form: str) -> tuple:
         try:
             values = struct.unpack_from("<" + form, self.data, self.at)
-        except struct.error:
+        except (struct.error, OverflowError):
             raise InputError(f"{self.path}: ends at byte {len(self.data)}, in mid entry. Copy it again.") from None
         self.at += struct.calcsize("<" + form)
         return values
@@ -164,6 +164,7 @@ def _binary_pictures(path: Path) -> list[Picture]:
     for _ in range(file.take("Q")[0]):
         values = file.take("I7dI")
         name = file.text()
-        file.at += 24 * file.take("Q")[0]  # x, y, point id of each
+        (points,) = file.take("Q")
+        file.at += 24 * points  # x, y, point id of each
         pictures.append(Picture(values[1:5], values[5:8], values[8], name))
     return pictures

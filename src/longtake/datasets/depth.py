@@ -15,6 +15,8 @@ from PIL import Image
 
 from longtake.errors import InputError
 
+HALF = 0.5 + 1e-9  # pixels; what rounding errors push just below a half still rounds up
+
 
 def read_png_depth(
     path: Path, scale: float, *, invalid: int | None = None, nearest: float = 0.0, farthest: float = math.inf
@@ -80,11 +82,11 @@ def _line(count: int, wanted: int, scale: float, offset: float) -> tuple[np.ndar
     """Pair indices along one axis: (colour, depth). Half way rounds up, so that no two values share a pixel."""
     if scale >= 1:
         depth = np.arange(count)
-        colour = np.floor(depth * scale + offset + 0.5).astype(int)
+        colour = np.floor(depth * scale + offset + HALF).astype(int)
         inside = (colour >= 0) & (colour < wanted)
     else:
         colour = np.arange(wanted)
-        depth = np.floor((colour - offset) / scale + 0.5).astype(int)
+        depth = np.floor((colour - offset) / scale + HALF).astype(int)
         inside = (depth >= 0) & (depth < count)
     return colour[inside], depth[inside]
 

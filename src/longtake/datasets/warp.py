@@ -3,7 +3,8 @@
 
 For pixels p of frame a with depth z: x = T_b^-1 T_a (z K^-1 p); the error is |x_z - z_b| / z_b at the pixel of frame b
 nearest to K x. The same is measured for the usual mistakes (poses read in the wrong direction, OpenGL axes, a wrong
-depth scale, no motion at all); a mistake that fits clearly better than the data as they were read is named.
+depth scale or focal length, poses of other frames, no motion at all); a mistake that fits clearly better than the data
+as they were read is named.
 """
 
 from __future__ import annotations
@@ -27,21 +28,45 @@ BASELINES = (0.03, 0.1)  # a pair for each: moved by so much of the median depth
 MOST_TURN = np.deg2rad(20.0)
 PIXELS = 2000  # a pair
 FEWEST = 200  # compared pixels in all; below nothing is said
-CAP = 0.1  # relative errors count for at most so much: occlusion, people who move
+KEPT, CAP = 0.75, 0.1  # the share of the errors that counts, and the most that one may be
 CLEARLY = 0.75  # a mistake is named if its score is below so much of the score as read
-USEFUL = 0.8  # motion must beat no motion by so much, or it proves nothing
+USEFUL, LEAST_MOTION = 0.8, 1e-3  # motion must beat no motion by so much, and matter, or it proves nothing
 WORST_MEDIAN = 0.05
 
-AS_READ = "as read"
-NO_MOTION = "no motion at all"
-# What the poses would be if the mistake had been made.
-POSE_MISTAKES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "poses in the other direction (world to camera)": invert,
-    "poses with OpenGL axes (y up, z backwards)": lambda pose: pose @ OPENCV_FROM_OPENGL,
-    "poses in the other direction and with OpenGL axes": lambda pose: invert(pose) @ OPENCV_FROM_OPENGL,
-    NO_MOTION: lambda pose: np.eye(4),
-}
-SCALES = np.unique(np.r_[0.001, 0.01, np.geomspace(0.1, 10, 41), 100.0, 1000.0])  # depth times so much
+
+@dataclass(frozen=True, slots=True)
+class Guess:
+    """What may be wrong with the data as they were read, and how to mend it."""
+
+    kind: str
+    said: str
+    pose: Callable[[np.ndarray], np.ndarray] = lambda pose: pose
+    depth_times: float = 1.0
+    focal_times: float = 1.0
+    shift: int = 0  # frames by which poses are late
+
+
+AS_READ = Guess("as read", "as read")
+NO_MOTION = Guess("no motion", "no motion at all", lambda pose: np.eye(4))
+OTHER_WAY = "poses in the other direction (world to camera)"
+GUESSES = (
+    NO_MOTION,
+    Guess("direction", OTHER_WAY, invert),
+    Guess("axes", "poses with OpenGL axes (y up, z backwards)", lambda pose: pose @ OPENCV_FROM_OPENGL),
+    Guess("both", f"{OTHER_WAY} with OpenGL axes", lambda pose: invert(pose) @ OPENCV_FROM_OPENGL),
+    *(
+        Guess("depth scale", f"depth times {scale:.3g}", depth_times=float(scale))
+        for scale in (0.001, 0.01, 0.2, *np.geomspace(0.1, 10, 41), 5.0, 100.0, 1000.0)
+    ),
+    *(
+        Guess("focal length", f"a focal length times {times:.2f}", focal_times=float(times))
+        for times in np.geomspace(0.5, 2, 21)
+    ),
+    *(
+        Guess("time", f"the pose of {abs(shift)} frames {'later' if shift > 0 else 'earlier'}", shift=shift)
+        for shift in sorted(range(-10, 11), key=abs)
+    ),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,17 +82,16 @@ class Agreement:
     pixels: int = 0
     median_error: float | None = None  # relative, as read
     within_5_percent: float | None = None  # share of the compared pixels
-    scores: dict[str, float] | None = None  # mean of min(error, 0.1), as read and for each mistake
-    best_depth_scale: float | None = None  # depth times this fits the poses best
+    scores: dict[str, tuple[str, float]] | None = None  # kind of guess: the best of it, mean of the smaller errors
 
 
 @dataclass(frozen=True, slots=True)
 class Pair:
     """Pixels of one frame with their depth as rays, and the frame that they are moved into."""
 
+    first: int  # positions in the sequence
+    second: int
     points: torch.Tensor  # (n, 3) float64, in the first camera
-    world_from_first: np.ndarray  # (4, 4)
-    world_from_second: np.ndarray  # (4, 4)
     depth: np.ndarray  # (H, W) of the second
     intrinsics: torch.Tensor  # (3, 3) float64 of the second
 
@@ -86,7 +110,8 @@ def check_agreement(sequence: LazySequence) -> Agreement:
             if sum(getattr(files, name) is not None for files in sequence.files) < 2
         ]
         return Agreement("undecided", f"fewer than two frames with {' and '.join(lacking or ['all of it'])}")
-    return judge(choose_pairs(sequence, usable))
+    poses = [files.world_from_cam for files in sequence.files]
+    return judge(choose_pairs(sequence, usable), poses)
 
 
 def choose_pairs(sequence: LazySequence, usable: list[int]) -> list[Pair]:
@@ -101,86 +126,84 @@ def choose_pairs(sequence: LazySequence, usable: list[int]) -> list[Pair]:
         for other in sorted({_partner(sequence, usable[at], later, share * distance) for share in BASELINES}):
             second = _read(sequence, other)
             if second is not None:
-                pairs.append(_pair(first, second))
+                pairs.append(_pair(usable[at], other, first, second))
     return pairs
 
 
-def judge(pairs: list[Pair]) -> Agreement:
-    """Measure the errors as read and under each mistake, and say what follows."""
-    errors = _errors(pairs)
+def judge(pairs: list[Pair], poses: list[np.ndarray | None]) -> Agreement:
+    """Measure the errors as read and under each guess, and say what follows. `poses` are those of all frames."""
+    errors = warp_errors(pairs, poses, AS_READ)
     if errors.size < FEWEST:
         text = f"only {errors.size} pixels with depth fall onto depth of another frame; {FEWEST} are needed"
         return Agreement("undecided", text, len(pairs), errors.size)
     enough = max(FEWEST, errors.size // 5)
-    scores = {AS_READ: _score(errors, enough)}
-    for name, mistake in POSE_MISTAKES.items():
-        scores[name] = _score(_errors(pairs, mistake), enough)
-    by_scale = {float(scale): _score(_errors(pairs, scale=float(scale)), enough) for scale in SCALES}
-    scale = min(by_scale, key=lambda value: (by_scale[value], abs(np.log(value))))
-    scores["another depth scale"] = by_scale[scale]
-    verdict, text = _verdict(scores, float(np.median(errors)), scale)
+    scores = {AS_READ.kind: (AS_READ.said, _score(errors, enough))}
+    for guess in GUESSES:
+        score = _score(warp_errors(pairs, poses, guess), enough)
+        if score < scores.get(guess.kind, ("", np.inf))[1]:
+            scores[guess.kind] = (guess.said, score)
+    verdict, text = _verdict(scores, float(np.median(errors)))
     within = float((errors < 0.05).mean())
-    return Agreement(verdict, text, len(pairs), errors.size, float(np.median(errors)), within, scores, scale)
+    return Agreement(verdict, text, len(pairs), errors.size, float(np.median(errors)), within, scores)
 
 
-def _verdict(scores: dict[str, float], median: float, scale: float) -> tuple[str, str]:
-    read = scores[AS_READ]
-    best = min(scores, key=lambda name: scores[name])
-    if scores[best] < CLEARLY * read and best == NO_MOTION:
-        return "disagree", "depth fits better without any motion: the poses belong to other frames, or to another take"
-    if scores[best] < CLEARLY * read:
-        what = f"depth times {scale:.3g}" if best == "another depth scale" else best
-        return "disagree", f"{what} fits clearly better (score {scores[best]:.4f} against {read:.4f} as read)"
+def _verdict(scores: dict[str, tuple[str, float]], median: float) -> tuple[str, str]:
+    read, still = scores[AS_READ.kind][1], scores[NO_MOTION.kind][1]
+    said, best = min(scores.values(), key=lambda pair: pair[1])
+    if best < CLEARLY * read:
+        return "disagree", f"{said} fits clearly better (error {best:.4f} against {read:.4f} as read)"
     if median > WORST_MEDIAN:
         return "disagree", f"half of the pixels are off by more than {median:.1%}, and no usual mistake explains it"
-    if read > USEFUL * scores[NO_MOTION]:
+    if read >= USEFUL * still or still < LEAST_MOTION:
         return "undecided", "the camera hardly moves between frames with depth, so that wrong poses would fit as well"
     return "agree", "poses and depth agree"
 
 
-def _errors(
-    pairs: list[Pair], mistake: Callable[[np.ndarray], np.ndarray] | None = None, scale: float = 1.0
-) -> np.ndarray:
+def warp_errors(pairs: list[Pair], poses: list[np.ndarray | None], guess: Guess) -> np.ndarray:
     """Relative errors (n,) of all pixels that fall onto known depth. Depth times s is motion divided by s."""
     parts = [np.zeros(0)]
+    focal = np.array([guess.focal_times, guess.focal_times, 1.0])
     for pair in pairs:
-        poses = (pair.world_from_first, pair.world_from_second)
-        first, second = (mistake(pose) for pose in poses) if mistake else poses
-        second_from_first = invert(second) @ first
-        second_from_first[:3, 3] /= scale
-        points = transform(torch.from_numpy(second_from_first), pair.points)
-        pixels = project(points, pair.intrinsics)
-        z = points[:, 2].numpy()
+        first, second = _pose(poses, pair.first + guess.shift), _pose(poses, pair.second + guess.shift)
+        if first is None or second is None:
+            continue
+        second_from_first = invert(guess.pose(second)) @ guess.pose(first)
+        second_from_first[:3, 3] /= guess.depth_times
+        points = transform(torch.from_numpy(second_from_first), pair.points / torch.from_numpy(focal))
+        pixels = project(points * torch.from_numpy(focal), pair.intrinsics)
         u, v = torch.nan_to_num(pixels.round(), nan=-1.0).numpy().clip(-1, 1e6).astype(int).T
         height, width = pair.depth.shape
         inside = (u >= 0) & (u < width) & (v >= 0) & (v < height)
         there = pair.depth[v[inside], u[inside]]
         known = there > 0
-        parts.append(np.abs(z[inside][known] - there[known]) / there[known])
+        parts.append(np.abs(points[:, 2].numpy()[inside][known] - there[known]) / there[known])
     return np.concatenate(parts)
 
 
+def _pose(poses: list[np.ndarray | None], i: int) -> np.ndarray | None:
+    return poses[i] if 0 <= i < len(poses) else None
+
+
 def _score(errors: np.ndarray, enough: int) -> float:
-    """Mean of the capped errors; the cap itself where too few pixels meet to say anything."""
-    return float(np.minimum(errors, CAP).mean()) if errors.size >= enough else CAP
+    """Mean of the smaller three quarters of the errors; `CAP` where too few pixels meet to say anything.
+
+    The rest is left to occlusion and to people who walk: with them, a wrong focal length hides in the mean.
+    """
+    if errors.size < enough:
+        return CAP
+    count = max(1, int(KEPT * errors.size))
+    return float(np.minimum(np.partition(errors, count - 1)[:count], CAP).mean())
 
 
-def _pair(first: PosedFrame, second: PosedFrame) -> Pair:
+def _pair(at: int, other: int, first: PosedFrame, second: PosedFrame) -> Pair:
     assert first.depth is not None and second.depth is not None
-    assert first.world_from_cam is not None and second.world_from_cam is not None
     v, u = np.nonzero(first.depth)
     keep = np.random.default_rng(0).permutation(len(u))[:PIXELS]
     u, v = u[keep], v[keep]
     pixels = torch.from_numpy(np.stack([u, v], -1).astype(np.float64))
     rays = normalised_rays(torch.from_numpy(first.intrinsics), pixels)
     depth = torch.from_numpy(first.depth[v, u].astype(np.float64))
-    return Pair(
-        rays * depth[:, None],
-        first.world_from_cam,
-        second.world_from_cam,
-        second.depth,
-        torch.from_numpy(second.intrinsics),
-    )
+    return Pair(at, other, rays * depth[:, None], second.depth, torch.from_numpy(second.intrinsics))
 
 
 def _partner(sequence: LazySequence, anchor: int, later: list[int], distance: float) -> int:
