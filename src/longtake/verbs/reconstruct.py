@@ -23,6 +23,8 @@ CONTENTS = {
     "cameras.json": "pose and intrinsics of every frame",
     "cameras.jsonl.part": "pose and intrinsics of every frame, one a line",
     "depth": "depth map of every frame, 16-bit PNG",
+    "confidence": "how sure the model is of every pixel, 16-bit PNG",
+    "images": "what the model saw, JPEG",
     "report.html": "open this first",
     "report.png": "the same as one picture",
     "manifest.json": "model, versions, seed, command, hashes",
