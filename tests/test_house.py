@@ -41,7 +41,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "doctor": TYPES | {"registry", "sources"},
 }
 CORE_LIBRARIES = {"torch", "numpy", "safetensors", "av", "PIL", "tyro", "rich"}
-EXTRAS_OF = {"evaluation": {"scipy"}, "synthetic": {"triton"}}  # triton comes with PyTorch for CUDA
+EXTRAS_OF = {  # triton comes with PyTorch for CUDA
+    "evaluation": {"scipy"},
+    "outputs": {"rerun"},
+    "synthetic": {"triton"},
+    "viewer": {"viser"},
+}
 NETWORK = {"socket", "ssl", "http", "urllib", "ftplib", "smtplib", "xmlrpc", "requests", "httpx", "huggingface_hub"}
 
 

@@ -42,9 +42,9 @@ THUMBS = 6
 class Recorder:
     """Context manager that takes predictions one by one and leaves a take's files in a folder.
 
-    While it runs: cloud.ply, trajectory.txt, cameras.jsonl.part and the frames' files in depth/, confidence/ and images/
-    grow together. When it ends, also by Ctrl-C or an error, they become whole: cameras.json, depth/depth.json, report.png, report.html,
-    manifest.json. The exception passes on; the manifest's status says what happened.
+    While it runs: cloud.ply, trajectory.txt, cameras.jsonl.part and the frames' files in depth/, confidence/ and
+    images/ grow together. When it ends, also by Ctrl-C or an error, they become whole: cameras.json, depth/depth.json,
+    report.png, report.html, manifest.json. The exception passes on; the manifest's status says what happened.
     Earlier frames that a family revises later stay as they were first predicted.
     """
 
