@@ -33,6 +33,11 @@ class TakeFrame:
     files: dict[str, Path]  # depth, confidence, image
     points: tuple[int, int]  # first point in cloud.ply, and how many
 
+    @property
+    def posed(self) -> bool:
+        """Whether it has a pose and intrinsics: what other tools can use."""
+        return self.world_from_cam is not None and self.intrinsics is not None
+
 
 def frame_of(record: dict[str, Any], number: int, folder: Path) -> TakeFrame:
     """Read one frame's record of cameras.json or cameras.jsonl.part. Raises InputError where something is missing."""
@@ -73,8 +78,8 @@ class Take:
 
     @property
     def posed(self) -> list[TakeFrame]:
-        """The frames that have a pose and intrinsics: what other tools can use."""
-        return [frame for frame in self.frames if frame.world_from_cam is not None and frame.intrinsics is not None]
+        """The frames that have a pose and intrinsics."""
+        return [frame for frame in self.frames if frame.posed]
 
     @property
     def unit(self) -> str:

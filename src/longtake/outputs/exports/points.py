@@ -35,8 +35,7 @@ def surest(confidence: np.ndarray, percent: float) -> np.ndarray:
     if percent >= 100 or not len(confidence):
         return np.ones(len(confidence), bool)
     rank = min(int(len(confidence) * (1 - percent / 100)), len(confidence) - 1)
-    ranked = np.sort(confidence)
-    return confidence >= ranked[rank]
+    return confidence >= float(np.sort(confidence).item(rank))
 
 
 def one_per_voxel(places: np.ndarray, confidence: np.ndarray, side: float) -> np.ndarray:
