@@ -104,7 +104,7 @@ with Recorder(Path(sys.argv[1]), RUN, points_per_frame=300) as recorder:
 
 def test_what_a_killed_process_leaves_is_readable_and_the_next_take_clears_it(tmp_path: Path) -> None:
     out = tmp_path / "out"
-    process = subprocess.Popen([sys.executable, "-c", ENDLESS, str(out), str(Path(__file__).parent)])
+    process = subprocess.Popen([sys.executable, "-c", ENDLESS, str(out), str(Path(__file__).parents[1])])
     try:
         deadline = time.monotonic() + 60
         while not (out / "depth" / "000040.png").exists():

@@ -96,6 +96,14 @@ class Browser:
         """Wait until JavaScript is true."""
         wait_for(lambda: bool(self.run(script)), seconds, what)
 
+    def text(self) -> str:
+        """Return what the page says."""
+        return self.run("document.body?.innerText ?? ''")
+
+    def reads(self, words: str, seconds: float = 60) -> None:
+        """Wait until the page says these words."""
+        wait_for(lambda: words in self.text(), seconds, f"the page does not say {words!r}")
+
     def key(self, name: str, times: int = 1) -> None:
         codes = {"ArrowLeft": 37, "ArrowRight": 39, "Home": 36, "End": 35, "Enter": 13, "ArrowDown": 40}
         for _ in range(times):

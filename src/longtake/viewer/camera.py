@@ -44,7 +44,7 @@ def overview(places: np.ndarray, poses: np.ndarray, up: np.ndarray) -> tuple[np.
     away = -0.8 * forward + 0.55 * up + 0.22 * np.cross(up, forward)
     away /= np.linalg.norm(away)
     axes = looking(away, np.zeros(3), up)
-    half = np.tan(FIELD / 2) * 0.94 * np.array([1.2, 1.0])
+    half = np.tan(FIELD / 2) * 0.95 * np.array([1.15, 1.0])
     target, distance = (places.min(0) + places.max(0)) / 2, 1.0
     for _ in range(4):
         seen = (places - target) @ axes

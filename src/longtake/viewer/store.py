@@ -129,11 +129,11 @@ class Store:
                 return Style(color_by, least, float(low), float(high))
 
     def sample(self, count: int) -> np.ndarray:
-        """Return about `count` of the points, (n, 3), without the outermost few percent."""
+        """Return about `count` of the points, (n, 3), without the outermost one in a hundred."""
         if not len(self):
             return np.zeros((0, 3))
         places = self._column("place", count).astype(np.float64)
-        low, high = np.percentile(places, (2, 98), axis=0)
+        low, high = np.percentile(places, (0.5, 99.5), axis=0)
         inside = ((places >= low) & (places <= high)).all(-1)
         return places[inside]
 
