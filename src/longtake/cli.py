@@ -18,6 +18,7 @@ from longtake.errors import LongtakeError
 
 VERBS: Mapping[str, str] = {
     "reconstruct": "turn a video or a folder of images into cameras and a 3D point map",
+    "live": "the same with a webcam, a stream, a pipe or the screen, while it runs",
     "view": "show a take in the browser, finished or running",
     "export": "write a take as COLMAP, nerfstudio, glTF, TUM, KITTI, EuRoC, ... take it",
     "evaluate": "measure a model against ground truth",

@@ -49,7 +49,7 @@ def one_per_voxel(places: np.ndarray, confidence: np.ndarray, side: float) -> np
     shape = cells.max(0) + 1
     if np.prod(shape) >= 2**62:
         raise InputError(f"voxels of {side:g} are too small for a cloud that is {shape.max() * side:g} wide.")
-    keys = np.ravel_multi_index(tuple(cells.astype(np.int64).T), tuple(shape.astype(np.int64)))
+    keys = np.asarray(np.ravel_multi_index(tuple(cells.astype(np.int64).T), tuple(shape.astype(np.int64))))
     order = np.lexsort((-confidence, keys))
     first = np.ones(len(order), bool)
     first[1:] = keys[order][1:] != keys[order][:-1]
