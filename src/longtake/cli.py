@@ -21,12 +21,15 @@ VERBS: Mapping[str, str] = {
     "live": "the same with a webcam, a stream, a pipe or the screen, while it runs",
     "view": "show a take in the browser, finished or running",
     "export": "write a take as COLMAP, nerfstudio, glTF, TUM, KITTI, EuRoC, ... take it",
+    "localize": "say where in a saved take a photo was taken",
+    "replay": "run a take again from its manifest and compare",
     "evaluate": "measure a model against ground truth",
     "data synthesize": "write takes of procedural rooms as RGB-D folders",
     "train": "train a model on procedural rooms",
     "convert": "turn an official checkpoint into safetensors with its configuration inside",
     "models": "list the models: size, licence, where the weights are",
     "rules": "list the update rules of the recurrent memory",
+    "completion": "print what a shell needs to complete verbs and flags",
     "doctor": "say what this machine has: device, decoders, optional libraries",
 }
 

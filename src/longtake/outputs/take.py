@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from longtake.errors import InputError
+from longtake.geometry.similarity import Similarity
 from longtake.outputs import takefiles as names
 from longtake.outputs.cameras import read_cameras, read_lines
 from longtake.outputs.manifest import read_manifest
@@ -75,11 +76,17 @@ class Take:
     frames: tuple[TakeFrame, ...]
     is_metric: bool
     manifest: dict[str, Any]  # empty where there is none
+    similarity: Similarity | None = None  # what the frames' poses were moved by; the files on disk were not
 
     @property
     def posed(self) -> list[TakeFrame]:
         """The frames that have a pose and intrinsics."""
         return [frame for frame in self.frames if frame.posed]
+
+    @property
+    def scale(self) -> float:
+        """What depths on disk are multiplied by."""
+        return 1.0 if self.similarity is None else self.similarity.scale
 
     @property
     def unit(self) -> str:

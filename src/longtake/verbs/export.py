@@ -24,6 +24,7 @@ def main(  # noqa: PLR0913
     max_points: int | None = None,
     source: str | None = None,
     depth_scale: float = 1000.0,
+    align: Path | None = None,
     quiet: bool = False,
 ) -> None:
     """Export a take: ply, colmap, colmap-bin, nerfstudio, glb, splat, tum, kitti, euroc, png16, npz, rrd.
@@ -40,11 +41,15 @@ def main(  # noqa: PLR0913
         source: The video or folder that the take was made from: pictures in its own size. By default the pictures that
             the model saw, with intrinsics to match.
         depth_scale: Values of png16 are depth times this: 1000 is common, TUM takes 5000, KITTI 256.
+        align: A trajectory in TUM's format that is known to be right: everything is moved, turned and scaled to fit it.
         quiet: Print nothing.
     """
     from longtake.errors import InputError
+    from longtake.outputs import read_tum
+    from longtake.outputs.align import align_take
     from longtake.outputs.exports import FORMATS, export
     from longtake.outputs.exports.table import find_format
+    from longtake.outputs.take import read_take
     from longtake.verbs._live import amount
 
     names = list(dict.fromkeys(name.strip() for name in format.split(",") if name.strip()))
@@ -52,6 +57,10 @@ def main(  # noqa: PLR0913
         raise InputError(f"no format in {format!r}. There are: {', '.join(FORMATS)}.")
     for name in names:
         find_format(name)
+    known = None if align is None else read_tum(align)
+    if known is not None and not quiet:
+        _, found = align_take(read_take(take), known)
+        print(f"aligned by {found.matches} frames: scale {found.similarity.scale:.4g}, {found.error:.3g} m apart (RMS)")
     for name in names:
         target = to / FORMATS[name].name if to and len(names) > 1 else to
         with closing(_frames(source if FORMATS[name].originals else None)) as originals:
@@ -64,6 +73,7 @@ def main(  # noqa: PLR0913
                 max_points=max_points,
                 originals=originals if source and FORMATS[name].originals else None,
                 depth_scale=depth_scale,
+                align=known,
             )
         if not quiet:
             files = [path for path in written.rglob("*") if path.is_file()] if written.is_dir() else [written]

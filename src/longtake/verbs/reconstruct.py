@@ -26,6 +26,7 @@ def main(  # noqa: PLR0913
     max_frames: int | None = None,
     device: str = "auto",
     seed: int = 0,
+    state: Path | None = None,
     view: bool = False,
     port: int = 8080,
     json: bool = False,
@@ -50,6 +51,7 @@ def main(  # noqa: PLR0913
         max_frames: Stop after so many frames.
         device: auto (CUDA, then Apple's MPS, then the CPU), cpu, cuda, cuda:1, mps.
         seed: Seed of everything random.
+        state: Save the memory here at the end, for `longtake localize` and for going on in Python.
         view: Show the take in the browser while it grows, and stay until Ctrl-C. Only this machine can look.
         port: Port of the viewer; where it is taken, the next free one.
         json: Print one JSON object at the end, and nothing else, on stdout.
@@ -73,6 +75,7 @@ def main(  # noqa: PLR0913
         max_frames=max_frames,
         device=device,
         seed=seed,
+        state=state,
     )
 
 

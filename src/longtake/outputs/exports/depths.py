@@ -22,7 +22,7 @@ def write_png16(folder: Path, take: Take, scale: float) -> None:
     too_far, lines = 0, ["# timestamp filename\n"]
     for frame in take.frames:
         name = f"{frame.number:06d}.png"
-        data, beyond = encode_depth(read_depth(frame.files["depth"]), scale)
+        data, beyond = encode_depth(take.scale * read_depth(frame.files["depth"]), scale)
         (folder / name).write_bytes(data)
         too_far += beyond
         lines.append(f"{frame.time:.6f} {name}\n")
@@ -40,7 +40,7 @@ def write_npz(folder: Path, take: Take) -> None:
     for frame in take.frames:
         np.savez_compressed(
             folder / f"{frame.number:06d}.npz",
-            depth=read_depth(frame.files["depth"]),
+            depth=np.float32(take.scale) * read_depth(frame.files["depth"]),
             confidence=read_confidence(frame.files["confidence"]),
             intrinsics=np.full((3, 3), np.nan) if frame.intrinsics is None else frame.intrinsics,
             world_from_cam=np.full((4, 4), np.nan) if frame.world_from_cam is None else frame.world_from_cam,

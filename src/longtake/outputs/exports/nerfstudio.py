@@ -22,8 +22,11 @@ from longtake.outputs.exports.views import View
 from longtake.outputs.ply import PlyWriter
 
 
-def write_nerfstudio(folder: Path, views: Iterable[View], points: Points) -> None:
-    """Write transforms.json, sparse.ply and depth/ beside the folder `images` of the views. Raises OSError."""
+def write_nerfstudio(folder: Path, views: Iterable[View], points: Points, scale: float = 1.0) -> None:
+    """Write transforms.json, sparse.ply and depth/ beside the folder `images` of the views.
+
+    scale: what depths on disk are multiplied by. Raises OSError.
+    """
     (folder / "depth").mkdir(parents=True, exist_ok=True)
     with PlyWriter(folder / "sparse.ply") as cloud:
         turned = points.places @ NERF_FROM_WORLD[:3, :3].T.astype(np.float32)
@@ -31,7 +34,7 @@ def write_nerfstudio(folder: Path, views: Iterable[View], points: Points) -> Non
     frames = []
     for view in views:
         name = f"depth/{Path(view.name).stem}.png"
-        (folder / name).write_bytes(encode_depth(depth_on(view))[0])
+        (folder / name).write_bytes(encode_depth(scale * depth_on(view))[0])
         frames.append(_frame(view, f"images/{view.name}", name))
     document = {
         "camera_model": "OPENCV",

@@ -77,7 +77,8 @@ def select_points(
     posed = np.zeros(max(len(take.frames), 1), bool)
     posed[[frame.number for frame in take.posed]] = True
     good = posed[seen_by] & np.isfinite(cloud.points).all(-1) & np.isfinite(cloud.confidence)
-    points = Points(cloud.points, cloud.colors, cloud.confidence, seen_by).take(good)
+    places = cloud.points if take.similarity is None else take.similarity.points(cloud.points).astype(np.float32)
+    points = Points(places, cloud.colors, cloud.confidence, seen_by).take(good)
     points = points.take(surest(points.confidence, keep_percentile))
     if voxel is not None:
         points = points.take(one_per_voxel(points.places, points.confidence, voxel))

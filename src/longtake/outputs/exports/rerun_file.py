@@ -33,7 +33,7 @@ def write_rrd(path: Path, take: Take, points: Points) -> None:
         stream.log("world/camera", rr.Transform3D(translation=pose[:3, 3], mat3x3=pose[:3, :3]))
         stream.log("world/camera/lens", rr.Pinhole(image_from_camera=frame.intrinsics, resolution=frame.size))
         stream.log("world/camera/lens/image", rr.EncodedImage(path=frame.files["image"]))
-        depth = read_depth(frame.files["depth"])
+        depth = np.float32(take.scale) * read_depth(frame.files["depth"])
         stream.log("world/camera/lens/depth", rr.DepthImage(depth, meter=1.0))
         part = slice(starts[frame.number], starts[frame.number + 1])
         stream.log(

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from longtake.errors import InputError, OutputError
 from longtake.frame import Frame
+from longtake.outputs.align import align_take
 from longtake.outputs.exports.colmap import write_binary, write_text
 from longtake.outputs.exports.depths import write_npz, write_png16
 from longtake.outputs.exports.gltf import write_glb
@@ -23,6 +24,7 @@ from longtake.outputs.exports.trajectories import write_euroc, write_kitti, writ
 from longtake.outputs.exports.views import View, write_views
 from longtake.outputs.ply import PlyWriter
 from longtake.outputs.take import Take, read_take
+from longtake.outputs.trajectory import Trajectory
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +75,7 @@ FORMATS: dict[str, Format] = {
     "nerfstudio": Format(
         "transforms.json with pictures, depth and points",
         "nerfstudio",
-        lambda job: write_nerfstudio(job.to, job.views(), job.choose()),
+        lambda job: write_nerfstudio(job.to, job.views(), job.choose(), job.take.scale),
         originals=True,
     ),
     "glb": Format(
@@ -116,18 +118,22 @@ def export(
     max_points: int | None = None,
     originals: Iterable[Frame] | None = None,
     depth_scale: float = 1000.0,
+    align: Trajectory | None = None,
 ) -> Path:
     """Write a take in another tool's format; return the file or folder, by default exports/NAME in the take's folder.
 
     format: a name of FORMATS. keep_percentile, voxel, max_points: which points, see `select_points`.
     originals: the source's frames, for formats with pictures; without them, the pictures that the model saw.
-    depth_scale: of png16. A file or folder of that name is replaced. Raises InputError, OutputError, MissingExtra.
+    depth_scale: of png16. align: a known trajectory, into whose world everything is brought, see `align_take`.
+    A file or folder of that name is replaced. Raises InputError, OutputError, MissingExtra.
     """
     chosen, take = find_format(format), read_take(folder)
     if not depth_scale > 0:
         raise InputError(f"depth scale {depth_scale:g}: give a number above 0, such as 1000 or 5000.")
     if not take.posed:
         raise InputError(f"{take.folder}: no frame has a pose: there is nothing to export.")
+    if align is not None:
+        take, _ = align_take(take, align)
     target = Path(to) if to is not None else take.folder / "exports" / chosen.name
 
     def choose() -> Points:
