@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _POSES = 500  # that are looked at to find out which way is up
 _GLIDE = 0.25  # share of the way to the followed camera in one step: it glides, and does not shake
+_PANEL = 325  # pixels of the controls, which are not there yet when a visitor comes
 _SETTLED = 30  # frames after which visitors' eyes are left where they are
 
 
@@ -36,7 +37,7 @@ class Eyes:
         @server.on_client_connect
         def _(client: ClientHandle) -> None:
             if self._scene is not None:
-                place(client, *self._overview(client))
+                place(client, *self._overview(client, beside=_PANEL))
 
     def measure(self, store: Store, frames: list[TakeFrame]) -> None:
         """Find up, size and the overview; visitors who came before there was anything to see are shown it."""
@@ -70,10 +71,12 @@ class Eyes:
                 where = self._overview(client)
                 threading.Thread(target=fly, args=(client, *where, self.up), daemon=True).start()
 
-    def _overview(self, client: ClientHandle) -> tuple[np.ndarray, np.ndarray]:
-        """Where a visitor sees everything, as wide as the window is."""
+    def _overview(self, client: ClientHandle, beside: int = 0) -> tuple[np.ndarray, np.ndarray]:
+        """Where a visitor sees everything in the window, but for so many columns of pixels beside it."""
         assert self._scene is not None
-        return overview(*self._scene, self.up, float(np.clip(client.camera.aspect, 0.3, 4)))
+        camera = client.camera
+        aspect = (camera.image_width - beside) / max(camera.image_height, 1)
+        return overview(*self._scene, self.up, float(np.clip(aspect, 0.4, 4)))
 
     def follow(self, frame: TakeFrame) -> None:
         """Let every visitor glide after a frame's camera."""
