@@ -43,11 +43,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     "doctor": TYPES | {"registry", "sources"},
 }
 CORE_LIBRARIES = {"torch", "numpy", "safetensors", "av", "PIL", "tyro", "rich"}
-EXTRAS_OF = {
+EXTRAS_OF = {  # triton comes with PyTorch for CUDA
     "evaluation": {"scipy"},
     "geometry": {"cv2"},
+    "outputs": {"rerun"},
     "synthetic": {"triton"},
-}  # triton comes with PyTorch for CUDA
+    "viewer": {"viser"},
+}
 NETWORK = {"socket", "ssl", "http", "urllib", "ftplib", "smtplib", "xmlrpc", "requests", "httpx", "huggingface_hub"}
 
 

@@ -273,6 +273,21 @@ class Streams:
         return self
 
 
+def saved_model(path: str | Path) -> str:
+    """Return the name of the model that saved a state; empty where it has none. Raises InputError, CheckpointError."""
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such file. Give a state file that stream.save() wrote.")
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            about = json.loads((file.metadata() or {}).get("longtake", "{}"))
+    except (SafetensorError, json.JSONDecodeError, OSError) as error:
+        raise CheckpointError(
+            f"{path}: not a readable state file ({error}). Save it again with stream.save()."
+        ) from error
+    return str(about.get("model") or "") if about.get("format") == FORMAT else ""
+
+
 class Stream(Streams):
     """One take: frames in, predictions out."""
 
