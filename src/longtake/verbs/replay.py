@@ -11,7 +11,7 @@ from tyro.conf import Positional, arg
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-OPTIONS = ("reset_every", "size", "stride", "fps", "start", "end", "max_frames")
+OPTIONS = ("reset_every", "window", "budget", "camera", "intrinsics", "size", "stride", "fps", "start", "end", "max_frames")
 RETOLD = ("manifest.json", "report.html", "report.png")  # hold times of day and speeds, which are never the same
 
 
@@ -36,6 +36,8 @@ def main(
         device: Another device than that of the take; then the files may differ in their last digits.
         quiet: Print only what differs.
     """
+    import numpy as np
+
     from longtake.errors import InputError
     from longtake.outputs.manifest import read_manifest, sha256_of
     from longtake.registry import load
@@ -46,6 +48,9 @@ def main(
         raise InputError(f"{take}: no manifest of Longtake is here. Give the folder that `longtake reconstruct` wrote.")
     options = {key: old["options"].get(key) for key in OPTIONS}
     options["stride"] = options["stride"] or 1
+    options["camera"] = options["camera"] or "head"
+    if options["intrinsics"] is not None:
+        options["intrinsics"] = np.array(options["intrinsics"], np.float64)
     if old["status"] not in ("complete", "complete, with notes"):
         options["max_frames"] = old["frames"]  # as far as it came
     if not old.get("frames"):
