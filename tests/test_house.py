@@ -160,6 +160,7 @@ def test_public_names_are_pinned() -> None:
         "images",
         "load",
         "reconstruct",
+        "register_rule",
         "video",
     ]
     assert set(longtake.__all__) == set(longtake._HOME)

@@ -8,7 +8,7 @@ stem, a convolutional head, a slim pose memory, and neither ray maps nor colour.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 import torch
@@ -19,7 +19,7 @@ from longtake.errors import CapabilityError, CheckpointError
 from longtake.frame import PATCH, Exchange, Flags, Heads, Policy, State, Tokens, Views
 from longtake.memory.recurrent import RecurrentMemory
 from longtake.nn.rope import grid_positions
-from longtake.rules.contract import Rule
+from longtake.rules.contract import Rule, begin_buffers, wants
 from longtake.tokenize.vit import PatchEncoder
 
 STREAMING = Policy()
@@ -192,7 +192,9 @@ class Cut3r(nn.Module):
     def begin(self, n: int, rule: Rule) -> State:
         """The state of n streams before their first view, with the rule's buffers."""
         state = self.memory.begin(n)
-        return state.with_(rule=rule.begin(state.tokens))
+        c = self.config
+        patches = (c.image_size // PATCH) ** 2  # no picture has more: image_size is the longer side
+        return state.with_(rule=begin_buffers(rule, state.tokens, (patches, c.encoder_width)))
 
     def tokenize(self, views: Views, policy: Policy = STREAMING) -> Tokens:
         """Encode n views of one size. Stateless, so it may look ahead. A view's image and ray map are summed."""
@@ -226,15 +228,31 @@ class Cut3r(nn.Module):
 
     def exchange(self, state: State, tokens: Tokens, rule: Rule, **options: Any) -> Exchange:
         """Read and proposed write, in one pass; statistics only if the rule wants them."""
-        return self.memory.exchange(state, tokens, rule.wants_logit, **options)
+        want_entropy, want_map = wants(rule, "entropy"), wants(rule, "map")
+        exchange = self.memory.exchange(
+            state, tokens, rule.wants_logit, want_entropy=want_entropy, want_map=want_map, **options
+        )
+        if wants(rule, "heads"):
+            exchange = replace(exchange, stats=replace(exchange.stats, heads=self.heads(exchange)))
+        return exchange
 
     def detokenize(self, exchange: Exchange) -> Heads:
         """Pointmaps, confidence, pose and colour from one exchange."""
-        return self.heads(exchange)
+        return self.heads(exchange) if exchange.stats.heads is None else exchange.stats.heads
 
-    def commit(self, state: State, exchange: Exchange, rule: Rule, flags: Flags, policy: Policy = STREAMING) -> State:
-        """The state after the view, mixed at the rule's rate. Pure."""
+    def commit(
+        self,
+        state: State,
+        exchange: Exchange,
+        rule: Rule,
+        flags: Flags,
+        policy: Policy = STREAMING,
+        trace: dict[str, Any] | None = None,
+    ) -> State:
+        """The state after the view, mixed at the rule's rate. Pure. trace: if given, receives the rule's `rate`."""
         step = rule(state.tokens, exchange.proposal, exchange.stats, state.rule)
+        if trace is not None:
+            trace["rate"] = step.rate
         start = self.begin(state.tokens.shape[0], rule)
         return self.memory.commit(
             state, exchange, step.rate, step.direction, step.buffers, flags, start, restart=policy.restart_after_reset
