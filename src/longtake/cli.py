@@ -19,6 +19,7 @@ from longtake.errors import LongtakeError
 VERBS: Mapping[str, str] = {
     "reconstruct": "turn a video or a folder of images into cameras and a 3D point map",
     "evaluate": "measure a model against ground truth",
+    "compare": "run models and update rules side by side over one take or many",
     "data synthesize": "write takes of procedural rooms as RGB-D folders",
     "train": "train a model on procedural rooms",
     "convert": "turn an official checkpoint into safetensors with its configuration inside",
