@@ -37,11 +37,16 @@ MAY_IMPORT: dict[str, set[str]] = {
     "sources": TYPES | {"geometry"},
     "outputs": TYPES | {"geometry"},
     "meter": TYPES,
+    "continuity": SHARED,
     "checkpoints": TYPES | {"families"},
     "doctor": TYPES | {"registry", "sources"},
 }
 CORE_LIBRARIES = {"torch", "numpy", "safetensors", "av", "PIL", "tyro", "rich"}
-EXTRAS_OF = {"evaluation": {"scipy"}, "synthetic": {"triton"}}  # triton comes with PyTorch for CUDA
+EXTRAS_OF = {
+    "continuity": {"scipy"},
+    "evaluation": {"scipy"},
+    "synthetic": {"triton"},
+}  # triton comes with PyTorch for CUDA
 NETWORK = {"socket", "ssl", "http", "urllib", "ftplib", "smtplib", "xmlrpc", "requests", "httpx", "huggingface_hub"}
 
 

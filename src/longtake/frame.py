@@ -167,21 +167,26 @@ class State:
     seen: Tensor  # (n,) bool: False until the first view after a start or a reset
     world_from_chunk: Tensor  # (n, 4, 4): pose chain over the resets so far
     rule: Mapping[str, Tensor] = field(default_factory=dict)  # the rule's buffers, first axis n
+    watch: Mapping[str, Tensor] = field(default_factory=dict)  # what tracking and triggers remember, first axis n
 
     def with_(self, **changes: Any) -> State:
         """Return a copy with some fields replaced."""
         return replace(self, **changes)
 
     def tensors(self) -> dict[str, Tensor]:
-        """Every tensor by name; rule buffers are named `rule.NAME`."""
-        named = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "rule"}
-        return named | {f"rule.{name}": tensor for name, tensor in self.rule.items()}
+        """Every tensor by name; rule buffers are named `rule.NAME`, those of tracking and triggers `watch.NAME`."""
+        named = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("rule", "watch")}
+        named |= {f"rule.{name}": tensor for name, tensor in self.rule.items()}
+        return named | {f"watch.{name}": tensor for name, tensor in self.watch.items()}
 
     @classmethod
     def from_tensors(cls, named: Mapping[str, Tensor]) -> State:
         """Build a state from what `tensors` returned."""
-        rule = {name.removeprefix("rule."): tensor for name, tensor in named.items() if name.startswith("rule.")}
-        return cls(**{name: tensor for name, tensor in named.items() if not name.startswith("rule.")}, rule=rule)
+        groups: dict[str, dict[str, Tensor]] = {"": {}, "rule": {}, "watch": {}}
+        for name, tensor in named.items():
+            group, dot, rest = name.partition(".")
+            groups[group if dot else ""][rest if dot else name] = tensor
+        return cls(**groups[""], rule=groups["rule"], watch=groups["watch"])
 
     def map(self, function: Any) -> State:
         """Apply a function to every tensor."""
@@ -216,7 +221,13 @@ class Prediction:
     index: int = 0  # the frame's index in its source
     time: float = 0.0  # seconds
     name: str = ""
+    tracking_code: Tensor | None = None  # () int64, see `tracking`; stays on the device until it is asked for
     revised: tuple[Prediction, ...] = ()  # new predictions of earlier frames, for families that revise
+
+    @property
+    def tracking(self) -> str:
+        """Whether the frame could be followed from those before it: "ok", "weak" or "lost" (longtake.continuity)."""
+        return ("ok", "weak", "lost")[0 if self.tracking_code is None else int(self.tracking_code)]
 
     @property
     def intrinsics_original(self) -> np.ndarray:

@@ -8,6 +8,7 @@ import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -92,16 +93,17 @@ class Model:
         """Where the weights are."""
         return next(self.module.parameters()).device
 
-    def stream(self, rule: str | Rule = "ttt3r", *, reset_every: int | None = None) -> Stream:
-        """Begin one take. rule: a name of `longtake rules`, or a rule object. See `streams` for reset_every."""
-        return Stream(self.module, rule=rule, reset_every=reset_every, name=self.name)
+    def stream(self, rule: str | Rule = "ttt3r", *, reset_every: int | None = None, **options: Any) -> Stream:
+        """Begin one take. rule: a name of `longtake rules`, or a rule object. See `streams` for the rest."""
+        return Stream(self.module, rule=rule, reset_every=reset_every, name=self.name, **options)
 
-    def streams(self, n: int, rule: str | Rule = "ttt3r", *, reset_every: int | None = None) -> Streams:
+    def streams(self, n: int, rule: str | Rule = "ttt3r", *, reset_every: int | None = None, **options: Any) -> Streams:
         """Begin n takes that are stepped together in one batch.
 
         reset_every: start each take's memory over every so many of its frames; poses are chained through the resets.
+        options: reset_when, a longtake.continuity.trigger.ResetTrigger; join, how chunks meet: exact, scale or sim3.
         """
-        return Streams(self.module, n, rule=rule, reset_every=reset_every, name=self.name)
+        return Streams(self.module, n, rule=rule, reset_every=reset_every, name=self.name, **options)
 
     def resume(self, path: str | Path, *, rule: str | Rule | None = None) -> Stream | Streams:
         """Continue what `stream.save(path)` wrote, bit for bit: a Stream if it was one, else Streams.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from longtake.continuity.joining import check_join, join_chunks, split_scale
+from longtake.continuity.tracking import begin_tracking, track
+from longtake.continuity.trigger import ResetTrigger, begin_trigger, pull
 from longtake.errors import CheckpointError, InputError, OutputError
 from longtake.families.cut3r import STREAMING, Cut3r
 from longtake.files import save_tensors
@@ -35,7 +39,7 @@ from longtake.frame import (
 )
 from longtake.geometry.camera import intrinsics_from_focal
 from longtake.geometry.focal import focal_weiszfeld
-from longtake.geometry.pose import advance_chunk, transform, world_from_cam
+from longtake.geometry.pose import transform, world_from_cam
 from longtake.rules import Rule, get_rule
 from longtake.tokenize.images import prepare, to_tensor
 
@@ -43,18 +47,49 @@ FORMAT = "longtake-state-1"
 
 
 def absorb(
-    model: Cut3r, state: State, tokens: Tokens, rule: Rule, flags: Flags, policy: Policy = STREAMING, **options: Any
+    model: Cut3r,
+    state: State,
+    tokens: Tokens,
+    rule: Rule,
+    flags: Flags,
+    policy: Policy = STREAMING,
+    *,
+    careful: dict[str, Tensor] | None = None,
+    **options: Any,
 ) -> tuple[Exchange, State]:
-    """One view of each stream: exchange, then commit. The view's own outputs come from the exchange."""
+    """One view of each stream: exchange, then commit. The view's own outputs come from the exchange.
+
+    careful: if given, streams whose proposal is not finite do not write, and it receives the `rate` (n,) at which each
+    stream was written, its mean over tokens.
+    """
     exchange = model.exchange(state, tokens, rule, **options)
-    return exchange, model.commit(state, exchange, rule, flags, policy)
+    if careful is None:
+        return exchange, model.commit(state, exchange, rule, flags, policy)
+    flags = replace(flags, update=flags.update & finite_streams(exchange.proposal, exchange.pose_memory))
+    new = model.commit(state, exchange, rule, flags, policy, trace=careful)
+    rate = torch.where(state.seen, careful["rate"].float().mean((1, 2)), 1)
+    careful["rate"] = torch.where(flags.active & flags.update & tokens.has_image, rate, 0)
+    return exchange, new
+
+
+def finite_streams(*tensors: Tensor) -> Tensor:
+    """(n,) bool: every number of the stream is finite in all tensors (n, ...)."""
+    return torch.stack([tensor.isfinite().flatten(1).all(1) for tensor in tensors]).all(0)
 
 
 class Streams:
     """n takes stepped together. Each has its own state, resets and frame counter."""
 
     def __init__(
-        self, model: Cut3r, n: int, *, rule: str | Rule = "ttt3r", reset_every: int | None = None, name: str = ""
+        self,
+        model: Cut3r,
+        n: int,
+        *,
+        rule: str | Rule = "ttt3r",
+        reset_every: int | None = None,
+        reset_when: ResetTrigger | None = None,
+        join: str = "exact",
+        name: str = "",
     ) -> None:
         if n < 1:
             raise InputError(f"got {n} streams; at least one is needed")
@@ -63,10 +98,16 @@ class Streams:
         self.model = model.eval()
         self.rule = get_rule(rule)
         self.reset_every = reset_every
+        self.reset_when = reset_when
+        self.join = check_join(join)
         self.model_name = name
         self.frames = [0] * n  # frames shown so far, per stream
         with torch.no_grad():
-            self.state = model.begin(n, self.rule)
+            state = model.begin(n, self.rule)
+        watch = begin_tracking(n, state.tokens.device)
+        if reset_when is not None:
+            watch |= begin_trigger(n, state.tokens.device)
+        self.state = state.with_(watch=watch)
 
     @property
     def device(self) -> torch.device:
@@ -92,6 +133,8 @@ class Streams:
             "device": str(self.device),
             "dtype": str(self.dtype).removeprefix("torch."),
             "reset_every": self.reset_every,
+            "reset_when": None if self.reset_when is None else asdict(self.reset_when),
+            "join": self.join,
             "state_bytes": self.state_bytes,
         }
 
@@ -102,7 +145,9 @@ class Streams:
 
         update=False looks without writing. reset starts a stream over after its frame: the frame is fed once more as
         the first of the new chunk and the poses are chained through it, so the world stays the take's first camera.
-        Both together leave a new chunk that has seen nothing, as in the published program: frames after it are lost.
+        With `reset_when` a trigger does the same a frame after its cause; `join` says how the chunks meet.
+        update=False with a reset leaves a new chunk that has seen nothing, as in the published program: frames after it
+        are lost.
         """
         if len(frames) != len(self.frames):
             raise InputError(
@@ -111,6 +156,8 @@ class Streams:
         resets = [bool(reset)] * len(frames) if isinstance(reset, (bool, np.bool_)) else list(reset)
         if len(resets) != len(frames):
             raise InputError(f"got {len(resets)} resets for {len(frames)} streams; give one bool for all, or one each")
+        if self.reset_when is not None:  # decided by the frames before this one: nothing is waited for
+            resets = [a or b for a, b in zip(resets, self.state.watch["due"].tolist(), strict=True)]
         prepared = [None if frame is None else self._prepare(frame, i) for i, frame in enumerate(frames)]
         predictions: list[Prediction | None] = [None] * len(frames)
         sizes = {p.image.shape for p in prepared if p is not None}
@@ -161,15 +208,21 @@ class Streams:
         tokens = self.model.tokenize(Views(image=images))
         plain = Flags.plain(len(members), self.device, update=update)
         resets = torch.tensor(due, device=self.device)
-        exchange, new = absorb(
-            self.model, state, tokens, self.rule, Flags(plain.active, plain.update, plain.active & resets)
-        )
+        careful: dict[str, Tensor] = {}
+        flags = Flags(plain.active, plain.update, plain.active & resets)
+        exchange, new = absorb(self.model, state, tokens, self.rule, flags, careful=careful)
         heads = self.model.detokenize(exchange)
-        predictions = _predictions(heads, state.world_from_chunk, group, self.model.config.is_metric)
+        code, watch = track(state.watch, images, heads)
+        if self.reset_when is not None:
+            watch |= pull(self.reset_when, state.watch, careful["rate"], watch["sure"], code, resets)
+        predictions = _predictions(heads, state.world_from_chunk, group, self.model.config.is_metric, code, self.join)
         if any(due):  # the overlap: the same views again, as the first of their new chunks
-            chain = advance_chunk(state.world_from_chunk, world_from_cam(heads.pose), resets)
             overlap = Flags(resets, plain.update, torch.zeros_like(resets))
-            _, new = absorb(self.model, new.with_(world_from_chunk=chain), tokens, self.rule, overlap)
+            again, new = absorb(self.model, new, tokens, self.rule, overlap, careful=careful)
+            after = None if self.join == "exact" else self.model.detokenize(again)
+            chain = join_chunks(self.join, state.world_from_chunk, heads, after, resets)
+            new = new.with_(world_from_chunk=chain)
+        new = new.with_(watch=watch) if update else new
         self.state = new if whole else _scatter(self.state, new, index)
         for i in members:
             self.frames[i] += 1
@@ -215,7 +268,14 @@ class Streams:
             raise CheckpointError(
                 f"{path}: was saved by {about['model'] or 'another model'}; load that model and resume it"
             )
-        options = {"rule": rule or about["rule"], "reset_every": about["reset_every"], "name": name}
+        when = about.get("reset_when")
+        options = {
+            "rule": rule or about["rule"],
+            "reset_every": about["reset_every"],
+            "reset_when": None if when is None else ResetTrigger(**when),
+            "join": about.get("join", "exact"),
+            "name": name,
+        }
         streams = Stream(model, **options) if about["single"] else Streams(model, len(about["frames"]), **options)
         saved, wanted = ({k: (t.shape, t.dtype) for k, t in s.items()} for s in (tensors, streams.state.tensors()))
         if saved != wanted:
@@ -238,10 +298,9 @@ class Streams:
 class Stream(Streams):
     """One take: frames in, predictions out."""
 
-    def __init__(
-        self, model: Cut3r, *, rule: str | Rule = "ttt3r", reset_every: int | None = None, name: str = ""
-    ) -> None:
-        super().__init__(model, 1, rule=rule, reset_every=reset_every, name=name)
+    def __init__(self, model: Cut3r, **options: Any) -> None:
+        """Options as those of Streams."""
+        super().__init__(model, 1, **options)
 
     def step(  # type: ignore[override]
         self, frames: Frame | np.ndarray, *, update: bool = True, reset: bool = False
@@ -267,13 +326,19 @@ def _scatter(state: State, part: State, index: Tensor) -> State:
     )
 
 
-def _predictions(heads: Heads, world_from_chunk: Tensor, group: list[_Prepared], is_metric: bool) -> list[Prediction]:
+def _predictions(
+    heads: Heads, world_from_chunk: Tensor, group: list[_Prepared], is_metric: bool, tracking: Tensor, join: str
+) -> list[Prediction]:
     height, width = heads.points_self.shape[1:3]
     intrinsics = intrinsics_from_focal(focal_weiszfeld(heads.points_self), height, width)
     world_from_cams = world_from_chunk @ world_from_cam(heads.pose)
-    points = transform(world_from_cams, heads.points_self)
+    points_self = heads.points_self
+    if join != "exact":  # the chain has a scale: what leaves is in the take's units, and poses are rigid motions
+        world_from_cams, scale = split_scale(world_from_cams)
+        points_self = points_self * scale[:, None, None, None].to(points_self.dtype)
+    points = transform(world_from_cams, points_self)
     points_world = transform(world_from_chunk, heads.points_world)  # the head speaks of the chunk's first camera
-    depth = heads.points_self[..., 2].clamp_min(0)
+    depth = points_self[..., 2].clamp_min(0)
     return [
         Prediction(
             points=points[i],
@@ -281,7 +346,7 @@ def _predictions(heads: Heads, world_from_chunk: Tensor, group: list[_Prepared],
             depth=depth[i],
             world_from_cam=world_from_cams[i],
             intrinsics=intrinsics[i],
-            points_self=heads.points_self[i],
+            points_self=points_self[i],
             points_world=points_world[i],
             confidence_world=heads.confidence_world[i],
             image=torch.from_numpy(prepared.image),
@@ -291,6 +356,7 @@ def _predictions(heads: Heads, world_from_chunk: Tensor, group: list[_Prepared],
             index=prepared.frame.index,
             time=prepared.frame.time,
             name=prepared.frame.name,
+            tracking_code=tracking[i],
         )
         for i, prepared in enumerate(group)
     ]

@@ -204,10 +204,9 @@ class RecurrentMemory(nn.Module):
         tokens = pick(writes, state.tokens + rate * direction, state.tokens)
         memory = pick(writes, exchange.pose_memory, state.pose_memory)
         rule = {name: pick(writes, buffers[name], old) for name, old in state.rule.items()}
-        return State(
+        return state.with_(
             tokens=pick(reset, start.tokens, tokens),
             pose_memory=pick(reset, start.pose_memory, memory),
             seen=(state.seen | flags.active) & ~reset if restart else state.seen | flags.active,
-            world_from_chunk=state.world_from_chunk,
             rule={name: pick(reset, start.rule[name], tensor) for name, tensor in rule.items()},
         )

@@ -16,6 +16,7 @@ def main(  # noqa: PLR0913
     models: str = "longtake-small",
     out: Path | None = None,
     reset_every: int | None = None,
+    join: str = "exact",
     size: int | None = None,
     stride: int = 1,
     max_frames: int | None = None,
@@ -34,6 +35,7 @@ def main(  # noqa: PLR0913
         models: Models, separated by commas; NAME=FILE gives the weights. See `longtake models`.
         out: Folder for compare.png, compare.json and compare.md.
         reset_every: Start the memory over every so many frames.
+        join: How the chunks between resets meet: exact, scale or sim3.
         size: Longer side of the image that the models see, in pixels; by default each model's own.
         stride: Use every so many-th frame.
         max_frames: At most so many frames of each take.
@@ -76,6 +78,7 @@ def main(  # noqa: PLR0913
                         rule,
                         takes,
                         reset_every=reset_every,
+                        options={"join": join},
                         batch=batch,
                         on_frame=lambda count: progress.advance(bar, count),
                     )
@@ -90,6 +93,7 @@ def main(  # noqa: PLR0913
             "rules": chosen,
             "models": [model.partition("=")[0] for model in named],
             "reset_every": reset_every,
+            "join": join,
             "size": size,
             "stride": stride,
             "max_frames": max_frames,
