@@ -73,7 +73,7 @@ def depth_scale(old: Heads, new: Heads) -> Tensor:
     Weights are the geometric mean of both confidences; pixels without two finite positive depths do not count. 1 where
     none counts.
     """
-    z_old, z_new = old.points_self[..., 2].flatten(1).float(), new.points_self[..., 2].flatten(1).float()
+    z_old, z_new = (_precise(heads.points_self[..., 2]).flatten(1) for heads in (old, new))
     ratio, weight = z_old / z_new, _weights(old, new)
     good = (z_old > 0) & (z_new > 0) & ratio.isfinite() & weight.isfinite()
     return weighted_median(torch.where(good, ratio, 1), torch.where(good, weight, 0)).clamp(NEAREST, 1 / NEAREST)
@@ -97,21 +97,21 @@ def _running(weights: Tensor, order: Tensor) -> Tensor:
 def camera_similarity(old: Heads, new: Heads) -> Tensor:
     """The similarity (n, 4, 4) that takes the frame's points of the new chunk to those of the old one.
 
-    Both in the camera's own frame, where it is nominally a scale alone. Umeyama's solution with weights, repeated with
-    each weight divided by the pixel's last residual, so that it ends near the smallest sum of distances.
+    Both in the camera's own frame, where it is nominally a scale alone, and that scale is the start. Umeyama's solution
+    with weights, repeated with each pixel's confidence over 1 + (residual / their median)^2 (Cauchy), so that wild
+    points do not pull.
     """
-    x, y = new.points_self.flatten(1, 2).float(), old.points_self.flatten(1, 2).float()
+    x, y = _precise(new.points_self).flatten(1, 2), _precise(old.points_self).flatten(1, 2)
     weight = _weights(old, new)
     good = x.isfinite().all(-1) & y.isfinite().all(-1) & weight.isfinite()
     x, y = (torch.where(good[..., None], points, 0) for points in (x, y))
     weight = torch.where(good, weight, 0)
-    current = weight
-    result = torch.eye(4, dtype=x.dtype, device=x.device).expand(len(x), 4, 4)
-    size = (weight * y.norm(dim=-1)).sum(1) / weight.sum(1).clamp_min(1e-12)  # what a small residual is
+    result = scaling(depth_scale(old, new))
+    size = weighted_median(y.norm(dim=-1), weight)  # a thousandth of it is no residual
     for _ in range(ROUNDS):
-        result = _umeyama(x, y, current)
         residual = (x @ result[:, :3, :3].transpose(-1, -2) + result[:, None, :3, 3] - y).norm(dim=-1)
-        current = weight / torch.maximum(residual, 1e-3 * size[:, None]).clamp_min(1e-12)
+        usual = torch.maximum(weighted_median(residual, weight), 1e-3 * size).clamp_min(1e-12)
+        result = _umeyama(x, y, weight / (1 + (residual / usual[:, None]).square()))
     return result
 
 
@@ -130,4 +130,8 @@ def _umeyama(x: Tensor, y: Tensor, weight: Tensor) -> Tensor:
 
 
 def _weights(old: Heads, new: Heads) -> Tensor:
-    return (old.confidence_self.flatten(1).float() * new.confidence_self.flatten(1).float()).sqrt()
+    return (_precise(old.confidence_self) * _precise(new.confidence_self)).sqrt().flatten(1)
+
+
+def _precise(x: Tensor) -> Tensor:
+    return x.to(torch.promote_types(x.dtype, torch.float32))
