@@ -72,7 +72,7 @@ def ttt3r(m: Moment, memory: dict) -> Answer:
     return gates(m), m.proposal - m.state
 
 
-def calibrated(m: Moment, memory: dict, offset: float = -1.0) -> Answer:
+def calibrated(m: Moment, memory: dict, offset: float = -3.0) -> Answer:
     return [sigmoid(mean(logits_of(m, i)) + offset) for i in range(len(m.state))], m.proposal - m.state
 
 

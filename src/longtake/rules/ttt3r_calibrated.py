@@ -14,6 +14,9 @@ from longtake.frame import Stats
 from longtake.rules.contract import RuleStep, needed
 
 
+DEFAULT = -3.0  # for the embedded weights
+
+
 class CalibratedTTT3R:
     """rate_i = sigmoid(mean logit of token i + offset).
 
@@ -29,11 +32,11 @@ class CalibratedTTT3R:
     wants_logit: ClassVar[bool] = True
     knob: ClassVar[str] = "offset"
 
-    def __init__(self, offset: float = -1.0) -> None:
+    def __init__(self, offset: float = DEFAULT) -> None:
         if not math.isfinite(offset):
             raise CapabilityError(f"a ttt3r-calibrated offset of {offset:g}: give a finite number, such as -1")
         self.offset = offset
-        if offset != -1.0:
+        if offset != DEFAULT:
             self.name = f"ttt3r-calibrated:{offset:g}"  # pyright: ignore[reportAttributeAccessIssue]
 
     def begin(self, tokens: Tensor) -> dict[str, Tensor]:
