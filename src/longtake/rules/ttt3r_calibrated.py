@@ -13,7 +13,6 @@ from longtake.errors import CapabilityError
 from longtake.frame import Stats
 from longtake.rules.contract import RuleStep, needed
 
-
 DEFAULT = -3.0  # for the embedded weights
 
 
