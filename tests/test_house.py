@@ -39,11 +39,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     "outputs": TYPES | {"geometry"},
     "datasets": TYPES | {"geometry", "sources"},
     "meter": TYPES,
+    "continuity": SHARED,
+    "engine": TYPES,
     "checkpoints": TYPES | {"families"},
     "doctor": TYPES | {"registry", "sources"},
 }
 CORE_LIBRARIES = {"torch", "numpy", "safetensors", "av", "PIL", "tyro", "rich"}
 EXTRAS_OF = {  # triton comes with PyTorch for CUDA
+    "continuity": {"scipy"},
     "evaluation": {"scipy"},
     "geometry": {"cv2"},
     "outputs": {"rerun"},
@@ -170,6 +173,7 @@ def test_public_names_are_pinned() -> None:
         "images",
         "load",
         "reconstruct",
+        "register_rule",
         "video",
     ]
     assert set(longtake.__all__) == set(longtake._HOME)

@@ -24,6 +24,7 @@ VERBS: Mapping[str, str] = {
     "localize": "say where in a saved take a photo was taken",
     "replay": "run a take again from its manifest and compare",
     "evaluate": "measure a model against ground truth",
+    "compare": "run models and update rules side by side over one take or many",
     "data check": "say what a data set's folder is, and prove that its poses and depth agree",
     "data synthesize": "write takes of procedural rooms in the layout of a data set",
     "train": "train a model on procedural rooms",

@@ -18,6 +18,7 @@ from torch import nn
 from longtake.checkpoints.convert import Weights, build_empty, read_any
 from longtake.checkpoints.embedded import embedded_path
 from longtake.checkpoints.strict import load_strict
+from longtake.continuity.trigger import ResetTrigger
 from longtake.device import pick_device
 from longtake.errors import CapabilityError, CheckpointError
 from longtake.families.contract import Capabilities
@@ -137,6 +138,9 @@ class Model:
         revise: bool | None = None,
         camera: str = "head",
         intrinsics: np.ndarray | None = None,
+        reset_when: ResetTrigger | None = None,
+        join: str = "exact",
+        graphs: bool = False,
     ) -> Stream:
         """Begin one take. See `streams` for what can be chosen; `model.capabilities` says what the model has."""
         return Stream(
@@ -149,6 +153,9 @@ class Model:
             revise=revise,
             camera=camera,
             intrinsics=intrinsics,
+            reset_when=reset_when,
+            join=join,
+            graphs=graphs,
         )
 
     def streams(
@@ -162,6 +169,9 @@ class Model:
         revise: bool | None = None,
         camera: str = "head",
         intrinsics: np.ndarray | None = None,
+        reset_when: ResetTrigger | None = None,
+        join: str = "exact",
+        graphs: bool = False,
     ) -> Streams:
         """Begin n takes that are stepped together.
 
@@ -177,6 +187,9 @@ class Model:
             over each other); "solve": from its world points, by focal length, PnP and RANSAC (extra `solve`).
         intrinsics: (3, 3) the camera's matrix in pixels of the original frames, if it is known: poses are solved with
             it, and every prediction has it.
+        reset_when: a trigger that starts a take's memory over by what it sees (longtake.continuity.trigger).
+        join: how the chunks between resets meet: exact, as the published programs do; scale; sim3.
+        graphs: on a CUDA device, run each frame as one captured graph (longtake.engine), for memories of fixed shapes.
 
         Raises CapabilityError for what the model does not have, InputError, MissingExtra.
         """
@@ -191,6 +204,9 @@ class Model:
             revise=revise,
             camera=camera,
             intrinsics=intrinsics,
+            reset_when=reset_when,
+            join=join,
+            graphs=graphs,
         )
 
     def resume(self, path: str | Path, *, rule: str | Rule | None = None) -> Stream | Streams:

@@ -11,7 +11,19 @@ from tyro.conf import Positional, arg
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-OPTIONS = ("reset_every", "window", "budget", "camera", "intrinsics", "size", "stride", "fps", "start", "end", "max_frames")
+OPTIONS = (
+    "reset_every",
+    "window",
+    "budget",
+    "camera",
+    "intrinsics",
+    "size",
+    "stride",
+    "fps",
+    "start",
+    "end",
+    "max_frames",
+)
 RETOLD = ("manifest.json", "report.html", "report.png")  # hold times of day and speeds, which are never the same
 
 
