@@ -20,6 +20,7 @@ from longtake.checkpoints.embedded import embedded_path
 from longtake.checkpoints.strict import load_strict
 from longtake.continuity.trigger import ResetTrigger
 from longtake.device import pick_device
+from longtake.engine.precision import narrow
 from longtake.errors import CapabilityError, CheckpointError
 from longtake.families.contract import Capabilities
 from longtake.families.cut3r import Cut3rConfig
@@ -241,6 +242,7 @@ def load(
     device: str | torch.device = "auto",
     size: int | None = None,
     rounded_rope: bool | None = None,
+    precision: str = "float32",
 ) -> Model:
     """Load a model by name and return it, ready to begin streams.
 
@@ -251,8 +253,10 @@ def load(
         there); by default what it was trained for.
     rounded_rope: whether the image encoder rounds its rotary embedding to half precision as the published programs do;
         by default as the weights were trained (yes for official weights).
+    precision: float32, or bf16: matrices are multiplied in bfloat16, everything between them stays in float32.
 
-    Raises CapabilityError for a name, size or device that there is not, CheckpointError for weights that do not fit.
+    Raises CapabilityError for a name, size, precision or device that there is not, CheckpointError for weights that do
+    not fit.
     """
     entry = find(name)
     target = pick_device(device)
@@ -276,7 +280,7 @@ def load(
             "damaged, or its training diverged. Download it again, or take an earlier one."
         )
     module.eval().requires_grad_(False)
-    return Model(name, module.to(target), path.name, _sha256(path))
+    return Model(name, narrow(module.to(target), precision), path.name, _sha256(path))
 
 
 def _configured(name: str, entry: Entry, found: Weights, size: int | None, rounded_rope: bool | None) -> dict[str, Any]:

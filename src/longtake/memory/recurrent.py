@@ -75,7 +75,7 @@ class RecurrentMemory(nn.Module):
 
     def begin(self, n: int, rule_buffers: Mapping[str, Tensor] | None = None) -> State:
         """The state of n streams before their first view. It does not depend on any image."""
-        tokens = self.embed_state(self.start).expand(n, -1, -1)
+        tokens = self.embed_state(self.start).to(self.start.dtype).expand(n, -1, -1)  # the state stays wide
         device = tokens.device
         precise = torch.promote_types(tokens.dtype, torch.float32)  # poses are multiplied over a whole take
         return State(
