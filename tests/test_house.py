@@ -40,7 +40,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "datasets": TYPES | {"geometry", "sources"},
     "meter": TYPES,
     "continuity": SHARED,
-    "engine": TYPES,
+    "engine": SHARED,
     "checkpoints": TYPES | {"families"},
     "doctor": TYPES | {"registry", "sources"},
 }
