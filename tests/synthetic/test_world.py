@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Properties of the synthetic world: exact geometry, determinism, sane paths."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from longtake.synthetic.config import BOXES, ELLIPSOIDS, PRIMITIVES, ROOM, WorldConfig
+from longtake.synthetic.config import BODIES, BOXES, ELLIPSOIDS, PRIMITIVES, ROOM, WorldConfig, worlds
 from longtake.synthetic.paths import build_paths
 from longtake.synthetic.raycast import ball_span, box_span, cylinder_span, hits, nearest, pixel_rays
 from longtake.synthetic.rooms import build_scenes, clear_path, distances
@@ -90,9 +92,9 @@ def lone(kind: int) -> Scenes:
     centre = torch.full_like(s.centre, 1e5)
     centre[:, kind] = torch.tensor([0.2, -1.5, 1.0])
     centre[:, ROOM] = torch.tensor([0.0, -1.5, 0.0])
-    matrix = torch.eye(3).repeat(1, PRIMITIVES + 1, 1, 1) / 0.5
+    matrix = torch.eye(3).repeat(1, BODIES, 1, 1) / 0.5
     matrix[:, ROOM] = torch.diag(1 / half[0])
-    return Scenes(half, centre, matrix, s.extent, s.faces, s.shine, s.light_position, s.light_color, s.ambient)
+    return replace(s, half=half, centre=centre, local_from_room=matrix)
 
 
 @pytest.mark.parametrize("kind", [0, BOXES, BOXES + ELLIPSOIDS])

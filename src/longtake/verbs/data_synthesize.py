@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`longtake data synthesize`: takes of procedural rooms on disk."""
+"""`longtake data synthesize`: takes of procedural rooms and streets on disk."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
@@ -17,8 +17,9 @@ def main(
     size: tuple[int, int] = (160, 128),
     seed: int = 0,
     no_shadows: bool = False,
+    world: Literal["mixture", "bare", "furnished", "streets"] = "mixture",
 ) -> None:
-    """Draw procedural rooms and hand-held walks through them, and write each as an RGB-D folder.
+    """Draw procedural rooms and walks through them, and write each as an RGB-D folder; sheet.png and film.mp4 show all.
 
     Each folder holds rgb/, depth/ (16-bit PNG, millimetres), poses.txt (world_from_cam) and intrinsics.txt, as
     `longtake evaluate` reads them, and sheet.png to look at. The same seed gives the same takes.
@@ -30,8 +31,13 @@ def main(
         size: Width and height in pixels.
         seed: Seed of everything random.
         no_shadows: Leave out the shadows, which is faster.
+        world: What is drawn: all that models are trained on, or one part of it.
     """
+    from dataclasses import replace
+
+    from longtake.synthetic.config import worlds
     from longtake.synthetic.takes import write_world
 
-    for folder in write_world(out, takes, frames, size, seed, not no_shadows):
+    config = worlds()[world]
+    for folder in write_world(out, takes, frames, size, seed, replace(config, shadows=not no_shadows)):
         print(folder)
