@@ -12,44 +12,28 @@ from importlib.util import find_spec
 
 import pytest
 import torch
-from torch import Tensor
 
 from longtake.errors import CapabilityError
-from longtake.synthetic.config import BODIES, BOXES, ELLIPSOIDS, MESH, ROOM, WorldConfig
-from longtake.synthetic.interiors import furnish_rooms
+from longtake.synthetic.config import BODIES, BOXES, ELLIPSOIDS, MESH, ROOM, WorldConfig, worlds
 from longtake.synthetic.meshcast import closer
 from longtake.synthetic.meshes import load_meshes
-from longtake.synthetic.paths import build_intrinsics, build_paths
 from longtake.synthetic.raycast import hits, nearest, pixel_rays
-from longtake.synthetic.rooms import build_scenes, clear_path, floor_map
-from longtake.synthetic.scenes import Scenes
 from longtake.synthetic.textures import load_textures
 from longtake.synthetic.uniforms import Uniforms, draw_uniforms
-from longtake.synthetic.world import make_batch, render, trace
+from longtake.synthetic.world import Plan, make_batch, plan_takes, render, trace
 
 
-def world(device: str, takes: int, frames: int, height: int, width: int, seed: int) -> tuple[Scenes, Tensor, Tensor]:
-    """Random furnished rooms, their cameras (B, T, 4, 4) and lenses (B, 3, 3), as `batch_from_uniforms` makes them.
-
-    The furniture comes from a block of its own, so that the rooms and cameras do not depend on it.
-    """
-    config, textures, meshes = WorldConfig(), load_textures(device), load_meshes(device)
-    u, own = (Uniforms(draw_uniforms(takes, frames, "cpu", seeded(s)).to(device)) for s in (seed, seed + 1))
-    scenes = build_scenes(u, config, textures)
-    poses = build_paths(u, config, scenes.half, frames)
-    lens = build_intrinsics(u, config, height, width)
-    chosen = torch.arange(takes, device=device) % 3 != 2  # the others keep their bodies and have no mesh
-    scenes = furnish_rooms(own, scenes, textures, meshes, chosen, 0.8)
-    scenes = clear_path(scenes, poses[:, :, :3, 3], torch.full((takes,), 0.3, device=device))
-    gloss = own.uniform(scenes.gloss.shape[1], high=1.0)
-    faces = scenes.faces.clone()
-    faces[:, ::7, :, 13:] = torch.tensor([2.5, 3.5, 0.4, 1.0, 0.3, 1.0], device=device)  # some lattices everywhere
-    light = torch.cat([scenes.light_normal[..., :3], own.uniform(4, 2)], -1)
-    half = torch.arange(takes, device=device) % 2  # with and without reflections and shadows
-    scenes = replace(
-        scenes, gloss=gloss * half[:, None], floor=floor_map(scenes), light_normal=light, faces=faces, shadowed=half.float()
-    )
-    return scenes, poses, lens
+def world(device: str, takes: int, frames: int, height: int, width: int, seed: int) -> Plan:
+    """Takes of the whole mixture, with reflections and lattices in every second one."""
+    config = replace(worlds()["mixture"], mesh_share=0.5, people_share=0.6, clearance=0.25)
+    u = Uniforms(draw_uniforms(takes, frames, "cpu", seeded(seed)).to(device))
+    plan = plan_takes(u, config, load_textures(device), load_meshes(device), frames, height, width)
+    s = plan.scenes
+    half = torch.arange(takes, device=device) % 2
+    faces = s.faces.clone()
+    faces[:, ::7, :, 13:] = torch.tensor([2.5, 3.5, 0.4, 1.0, 0.3, 1.0], device=device)
+    gloss = u.uniform(s.gloss.shape[1]) * half[:, None]
+    return replace(plan, scenes=replace(s, gloss=gloss, faces=faces, shadowed=half.float()))
 
 
 def seeded(seed: int) -> torch.Generator:
@@ -60,13 +44,14 @@ def compare(device: str, takes: int, frames: int, height: int, width: int, shado
     """Draw random worlds twice and ask for the same depth and light, save for single pixels at silhouettes."""
     from longtake.synthetic.trace_triton import trace_triton
 
-    textures, meshes = load_textures(device), load_meshes(device)
-    scenes, poses, lens = world(device, takes, frames, height, width, seed)
+    texels, plan = load_textures(device).texels, world(device, takes, frames, height, width, seed)
+    scenes, poses, lens, meshes = plan.scenes, plan.room_from_cam, plan.intrinsics, plan.meshes
+    assert meshes is not None
     warp = 0.05 * torch.randn(takes, frames, 5, generator=seeded(seed)).to(device)
     rays = pixel_rays(scenes, poses, lens, height, width, warp)
     focal = lens[:, 0, 0].repeat_interleave(frames)
-    light, depth = trace(scenes, rays, poses.flatten(0, 1), focal, textures.texels, meshes, shadows)
-    ours, z = trace_triton(scenes, poses, lens, height, width, textures.texels, shadows, meshes, warp)
+    light, depth = trace(scenes, rays, poses.flatten(0, 1), focal, texels, meshes, shadows)
+    ours, z = trace_triton(scenes, poses, lens, height, width, texels, shadows, meshes, warp)
     assert ours.shape == light.shape and z.shape == depth.shape and ours.dtype == z.dtype == torch.float32
     assert ours.isfinite().all() and z.isfinite().all()
     depth_off, light_off = (z - depth).abs() > 1e-4 * depth, ((ours - light).abs() > 1e-3 * (1 + light)).any(1)
@@ -105,7 +90,8 @@ def test_the_kernel_draws_what_its_twin_draws(shadows: bool) -> None:
 def test_a_graph_holds_the_kernel() -> None:
     """A replay draws what the cameras see that stand in its memory by then."""
     textures, meshes = load_textures("cuda"), load_meshes("cuda")
-    scenes, poses, lens = world("cuda", 4, 2, 48, 64, seed=3)
+    plan = world("cuda", 4, 2, 48, 64, seed=3)
+    scenes, poses, lens = plan.scenes, plan.room_from_cam, plan.intrinsics
     with torch.no_grad():
         render(scenes, poses, lens, 48, 64, textures, fast=True, meshes=meshes)
         torch.cuda.synchronize()
@@ -124,4 +110,4 @@ def test_compiled_drawing_off_a_gpu_is_a_named_error() -> None:
 
 
 if __name__ == "__main__":
-    compare("cpu", 3, 2, 25, 29, "shadows" in sys.argv, seed=42)
+    compare("cpu", 4, 1, 25, 29, "shadows" in sys.argv, seed=42)

@@ -103,7 +103,7 @@ def dining(u: Uniforms, half: Tensor, meshes: Meshes) -> Placed:
 def overlapping(p: Placed, first: int) -> Tensor:
     """Which instances from `first` on stand in an earlier one that stays, (B, n); in order, so that few have to go."""
     c, s = p.yaw.cos().abs(), p.yaw.sin().abs()
-    reach = 0.92 * torch.stack([c * p.extent[..., 0] + s * p.extent[..., 2], s * p.extent[..., 0] + c * p.extent[..., 2]], -1)
+    reach = 0.85 * torch.stack([c * p.extent[..., 0] + s * p.extent[..., 2], s * p.extent[..., 0] + c * p.extent[..., 2]], -1)
     apart = (p.centre[:, :, None, ::2] - p.centre[:, None, :, ::2]).abs()
     inside = (apart < reach[:, :, None] + reach[:, None]).all(-1)
     gone = list(p.gone.unbind(1))

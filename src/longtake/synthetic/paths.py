@@ -118,11 +118,14 @@ def look(u: Uniforms, config: WorldConfig, half: Tensor, position: Tensor, manne
     ahead = torch.atan2(step[..., 0], step[..., 2])
     target = u.uniform(3, low=-0.95, high=0.95) * half
     target = torch.stack([target[:, 0], target[:, 1] * 0.7 - half[:, 1], target[:, 2]], -1)
+    wheels = (manner.robot | manner.car)[:, None]
+    mode = torch.where(wheels, 0.6, u.uniform()[:, None])
+    inwards = (manner.room & u.chance(0.45))[:, None] & ~wheels  # at what stands there, and not at the wall beside
+    mode = torch.where(inwards, 0.9, mode)
+    target = torch.where(inwards, target * constant((0.8, 1.0, 0.8), half.device), target)
     offset = target[:, None] - position
     at = torch.atan2(offset[..., 0], offset[..., 2])
     tilt = torch.atan2(-offset[..., 1], offset[..., ::2].norm(dim=-1).clamp_min(0.3))  # up is positive
-    wheels = (manner.robot | manner.car)[:, None]
-    mode = torch.where(wheels, 0.6, u.uniform()[:, None])
     chased = torch.where(mode < 0.75, ahead, at)
     # follow with bounded turns, so that a fold of the walk is a turn and not a jump
     first = chased[:, :1]

@@ -151,11 +151,13 @@ def plan_takes(
     street = u.chance(config.street_share)
     room = u.chance(config.mesh_share) & ~street
     half = torch.where(street[:, None], street_sizes(u), room_sizes(u, config))
+    cosy = room & u.chance(0.6)  # the same furniture fills a smaller room
+    half = torch.where(cosy[:, None], torch.minimum(half, half.new_full((3,), 2.6)), half)
     scenes = build_scenes(u, config, textures, half)
     room_from_cam = build_paths(u, config, half, frames, street, room)
     intrinsics = build_intrinsics(u, config, height, width)
     points = room_from_cam[:, :, :3, 3]
-    near = config.clearance * u.uniform(low=0.9, high=1.6)
+    near = config.clearance * u.uniform(low=0.9, high=1.6) * torch.where(room, 0.75, 1.0)
     camera = build_camera(u, frames) if config.effects else None
     bent = max(config.distortion_share, config.rolling_share, config.blur_share, config.compression_share) > 0
     optics = build_optics(u, config, room_from_cam) if bent and config.effects else None
