@@ -144,7 +144,8 @@ def occlusion(corners: np.ndarray, normals: np.ndarray, floor: bool, rays: int =
         def plane(n: torch.Tensor) -> torch.Tensor:
             return (origin @ n.T - (a * n).sum(-1)) * inverse  # noqa: B023
 
-        t, u, v = plane(cross), plane(torch.linalg.cross(w.expand_as(e2), e2)), plane(torch.linalg.cross(e1, w.expand_as(e1)))
+        every = w.expand_as(e1)
+        t, u, v = plane(cross), plane(torch.linalg.cross(every, e2)), plane(torch.linalg.cross(e1, every))
         hit = ((u >= 0) & (v >= 0) & (u + v <= 1) & (t > 0.004) & (t < reach) & (det.abs() > 1e-9)).any(1)
         if floor and w[1] > 0:
             hit = hit | (origin[:, 1] + reach * w[1] > bottom)
@@ -188,7 +189,8 @@ def pack(entry: Entry, count: int) -> dict[str, np.ndarray] | None:
     colors = surface.colors[seen][near].mean(1).reshape(-1, 3, 3)
     floor = entry.kind not in ("wall", "opening", "ceiling")
     sky = occlusion(metric, normals, floor)
-    points, index = np.unique(np.round((corners + 1) * 32767.5).astype(np.uint16).reshape(-1, 3), axis=0, return_inverse=True)
+    steps = np.round((corners + 1) * 32767.5).astype(np.uint16).reshape(-1, 3)
+    points, index = np.unique(steps, axis=0, return_inverse=True)
     return {
         "points": points,
         "index": index.reshape(-1, 3).astype(np.uint16),

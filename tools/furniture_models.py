@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Read the furniture libraries of Debian's package sweethome3d-furniture: catalogue, meshes, colours of their surface."""
+"""Read the libraries of Debian's package sweethome3d-furniture: catalogue, meshes, colours of their surface."""
 
 from __future__ import annotations
 

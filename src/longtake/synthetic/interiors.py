@@ -103,7 +103,8 @@ def dining(u: Uniforms, half: Tensor, meshes: Meshes) -> Placed:
 def overlapping(p: Placed, first: int) -> Tensor:
     """Which instances from `first` on stand in an earlier one that stays, (B, n); in order, so that few have to go."""
     c, s = p.yaw.cos().abs(), p.yaw.sin().abs()
-    reach = 0.85 * torch.stack([c * p.extent[..., 0] + s * p.extent[..., 2], s * p.extent[..., 0] + c * p.extent[..., 2]], -1)
+    width, depth = p.extent[..., 0], p.extent[..., 2]
+    reach = 0.85 * torch.stack([c * width + s * depth, s * width + c * depth], -1)
     apart = (p.centre[:, :, None, ::2] - p.centre[:, None, :, ::2]).abs()
     inside = (apart < reach[:, :, None] + reach[:, None]).all(-1)
     gone = list(p.gone.unbind(1))
@@ -221,7 +222,8 @@ def finish(u: Uniforms, scenes: Scenes, textures: Textures) -> tuple[Tensor, Ten
     across, along = first / cell[:, :1], down / cell[:, 1:]
     between = u.uniform(low=0.45, high=0.85)[:, None].expand(b, 6)
     pane = 0.5 - 0.006 / cell.amin(1, keepdim=True).expand(b, 6)
-    grid = torch.stack([across, along, pane, torch.ones_like(pane), between, -cell.amin(1, keepdim=True).log2() + 0 * pane], -1)
+    fine = -cell.amin(1, keepdim=True).log2().expand(b, 6)
+    grid = torch.stack([across, along, pane, torch.ones_like(pane), between, fine], -1)
     grid = torch.where(joints[..., None], grid, constant(PLAIN, device))
     new = torch.cat([tile[..., None], old[..., 1:8], tint, contrast[..., None], old[..., 12:13], grid], -1)
     polished = torch.where(u.chance(0.5), u.uniform(low=0.05, high=0.4), 0.0)
@@ -293,7 +295,7 @@ def furnish_rooms(u: Uniforms, half: Tensor, meshes: Meshes, crowd: float) -> tu
 
 
 def decorate(u: Uniforms, scenes: Scenes, textures: Textures, chosen: Tensor, street: Tensor) -> Scenes:
-    """Give chosen rooms (B,) ordinary walls and floors, cupboard fronts, and few bodies beside the meshes; streets none."""
+    """Give chosen rooms (B,) ordinary walls and floors, cupboard fronts, few bodies beside the meshes; streets none."""
     away = torch.where((chosen[:, None] & cleared(u)) | street[:, None], GONE, scenes.centre[:, :PRIMITIVES, 1])
     centre = torch.stack([scenes.centre[:, :PRIMITIVES, 0], away, scenes.centre[:, :PRIMITIVES, 2]], -1)
     faces, polished = finish(u, scenes, textures)

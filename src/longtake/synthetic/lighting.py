@@ -41,7 +41,7 @@ def light_rooms(u: Uniforms, scenes: Scenes, textures: Textures, chosen: Tensor)
     px, pz = (u.uniform(LIGHTS, low=-0.75, high=0.75) * half[:, i, None] for i in (0, 2))
     long, short = torch.where(strip, 0.6, 0.3), torch.where(strip, 0.08, 0.3)
     panel = torch.stack([px, 0.03 - 2 * half[:, 1, None].expand(-1, LIGHTS), pz], -1)
-    is_window = torch.cat([u.chance(0.6, WINDOWS), torch.zeros(b, LIGHTS - WINDOWS, dtype=torch.bool, device=device)], 1)
+    is_window = u.chance(0.6, LIGHTS) & (torch.arange(LIGHTS, device=device) < WINDOWS)
     is_panel = ~is_window & u.chance(0.6, LIGHTS)
     is_window, is_panel = is_window & chosen[:, None], is_panel & chosen[:, None]
 

@@ -70,7 +70,8 @@ def paint(u: Uniforms, extent: Tensor, textures: Textures) -> tuple[Tensor, Tens
     along, across = first / size, down / size
     # a cylinder's side goes round once: a whole number of tiles, so that no seam shows
     number = torch.arange(p, device=tile.device)[:, None]
-    rounds = (number >= BOXES + (PRIMITIVES - BOXES) // 2) & (number < PRIMITIVES) & (torch.arange(6, device=tile.device) < 2)
+    tube = (number >= BOXES + (PRIMITIVES - BOXES) // 2) & (number < PRIMITIVES)
+    rounds = tube & (torch.arange(6, device=tile.device) < 2)
     along = torch.where(rounds, 0.5 * (2 * torch.pi * extent[..., :1] / size).round().clamp_min(1.0), along)
     # posters show their tile once; so do a third of the other boxes
     once = u.chance(0.3, p)[..., None] & (number < BOXES)

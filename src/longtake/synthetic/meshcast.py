@@ -19,6 +19,7 @@ from longtake.synthetic.raycast import FAR, NEAR, Hits, Rays, Vector, solid
 from longtake.synthetic.scenes import Scenes
 
 EDGE = 1e-5  # triangles are this much wider, so that no ray slips between two of them
+TIE = 0.99999  # of faces in one place the lower number wins, and rounding does not choose pixel by pixel
 PAIRS = 1 << 18  # rays and boxes tested at once
 
 
@@ -55,9 +56,8 @@ def cast(model: Tensor, o: Tensor, d: Tensor, limit: Tensor, meshes: Meshes) -> 
         pair, leaf = ((leave >= enter.clamp_min(NEAR)) & (enter < far[:, None])).nonzero(as_tuple=True)
         each = boxes[pair, leaf, 6].long()[:, None] + torch.arange(LEAF, device=m.device)
         t, _, _ = triangle(a[pair, None], b[pair, None], meshes.triangles[each])
-        t, which = t.min(1)
-        nearest = torch.full_like(far, FAR).scatter_reduce(0, pair, t, "amin")
-        mine = torch.where(t == nearest[pair], each.gather(1, which[:, None])[:, 0], meshes.triangles.shape[0])
+        nearest = torch.full_like(far, FAR).scatter_reduce(0, pair, t.amin(1), "amin")
+        mine = torch.where(t * TIE <= nearest[pair, None], each, meshes.triangles.shape[0]).amin(1)
         best = torch.full_like(m, meshes.triangles.shape[0]).scatter_reduce(0, pair, mine, "amin")
         depth.append(nearest)
         number.append(best)
@@ -86,15 +86,13 @@ def closer(scenes: Scenes, rays: Rays, hit: Hits, meshes: Meshes) -> Hits:
         way = torch.stack([c[frame, pixel] for c in d], -1)
         limit = depth[frame, pixel]
         t, number = cast(model[frame, m].long(), start, way, limit, meshes)
-        near = t < limit
+        near = t < limit * TIE
         frame, pixel = frame[near], pixel[near]
         depth[frame, pixel], face[frame, pixel], slot[frame, pixel] = t[near], number[near], m
     return skin(scenes, rays, hit, depth, slot, face, meshes)
 
 
-def skin(
-    scenes: Scenes, rays: Rays, hit: Hits, depth: Tensor, slot: Tensor, face: Tensor, meshes: Meshes
-) -> Hits:
+def skin(scenes: Scenes, rays: Rays, hit: Hits, depth: Tensor, slot: Tensor, face: Tensor, meshes: Meshes) -> Hits:
     """Put the meshes' normals, colours and occlusion into the hits where `slot` is not negative."""
     frame, pixel = (slot >= 0).nonzero(as_tuple=True)
     if not len(frame):

@@ -90,6 +90,9 @@ def _load(device: str) -> Meshes:
     index = f["index"][0].astype(np.int64) + 256 * f["index"][1].astype(np.int64)
     start = np.repeat(np.cumsum(f["point_count"]) - f["point_count"], f["face_count"])
     corners = points[index + start[:, None]]  # (F, 3, 3)
+    # sheets that collapsed onto themselves are drawn once: which of two equal depths wins is nobody's choice
+    alone = np.zeros(len(index), bool)
+    alone[np.unique(np.sort(index + start[:, None], 1), axis=0, return_index=True)[1]] = True
     # pad each model to whole leaves
     count = f["face_count"].astype(np.int64)
     leaves = -(-count // LEAF)
@@ -99,12 +102,13 @@ def _load(device: str) -> Meshes:
     total = int(leaves.sum()) * LEAF
     triangles = np.zeros((total, 9), np.float32)
     triangles[place, :3] = corners[:, 0]
-    triangles[place, 3:6] = corners[:, 1] - corners[:, 0]
-    triangles[place, 6:] = corners[:, 2] - corners[:, 0]
+    triangles[place, 3:6] = (corners[:, 1] - corners[:, 0]) * alone[:, None]
+    triangles[place, 6:] = (corners[:, 2] - corners[:, 0]) * alone[:, None]
     color = f["colors"].astype(np.uint32)  # (F, 3, 3)
     normal = (f["normals"].astype(np.int32) + 128).astype(np.uint32)
     packed = np.zeros((total, 6), np.uint32)
-    packed[place, :3] = color[..., 0] + (color[..., 1] << 8) + (color[..., 2] << 16) + (f["sky"].astype(np.uint32) << 24)
+    packed[place, :3] = color[..., 0] + (color[..., 1] << 8) + (color[..., 2] << 16)
+    packed[place, :3] += f["sky"].astype(np.uint32) << 24
     packed[place, 3:] = normal[..., 0] + (normal[..., 1] << 8) + (normal[..., 2] << 16)
     low, high = np.full((total, 3), 4.0, np.float32), np.full((total, 3), -4.0, np.float32)
     low[place], high[place] = corners.min(1), corners.max(1)

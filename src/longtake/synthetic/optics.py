@@ -56,7 +56,7 @@ def build_optics(u: Uniforms, config: WorldConfig, room_from_cam: Tensor) -> Opt
 
 
 def smear(light: Tensor, turn: Tensor, intrinsics: Tensor) -> Tensor:
-    """Average linear light (B, T, 3, H, W) along the way that each pixel moves while the camera turns, `turn` (B, T, 3)."""
+    """Average linear light (B, T, 3, H, W) along the way of each pixel while the camera turns by (B, T, 3)."""
     b, t, _, height, width = light.shape
     device = light.device
     k = intrinsics[:, None, :, :, None, None]

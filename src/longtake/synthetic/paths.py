@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Camera paths: smooth splines through the room, looking around, tremor, and returns; by hand, walking, on wheels, flying.
+"""Camera paths by hand, walking, on wheels, flying: smooth splines, looking around, tremor, and returns.
 
 A path is a curve in time, drawn at control points 0.8 s apart and smoothed by a uniform cubic B-spline; frames sample
 it at a time step of the take's own. All takes of a batch are drawn at once.
@@ -165,7 +165,12 @@ def tremor(u: Uniforms, time: Tensor, manner: Manner) -> tuple[Tensor, Tensor]:
 
 
 def build_paths(
-    u: Uniforms, config: WorldConfig, half: Tensor, frames: int, street: Tensor | None = None, room: Tensor | None = None
+    u: Uniforms,
+    config: WorldConfig,
+    half: Tensor,
+    frames: int,
+    street: Tensor | None = None,
+    room: Tensor | None = None,
 ) -> Tensor:
     """Draw room_from_cam (B, T, 4, 4) inside rooms with half extents (B, 3); a pure function of the uniforms.
 

@@ -102,8 +102,8 @@ def placed(scenes: Scenes, frames: int) -> tuple[Tensor, Tensor]:
 def bend(x: Tensor, y: Tensor, row: Tensor, warp: Tensor) -> tuple[Tensor, Tensor]:
     """Where rays of pixels meet z = 1 behind a real lens and shutter, for pinhole places x, y (N, R).
 
-    `warp` (N, 5): radial distortion k1, k2 (Brown), then the camera's turn in radians while one frame is read out, about
-    its x, y and z axes. `row` (R,) is the line's time in that span, from -0.5 to 0.5.
+    `warp` (N, 5): radial distortion k1, k2 (Brown), then the camera's turn in radians while one frame is read out,
+    about its x, y and z axes. `row` (R,) is the line's time in that span, from -0.5 to 0.5.
     """
     w = [warp[:, i, None] for i in range(5)]
     square = x * x + y * y

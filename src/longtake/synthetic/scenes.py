@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 # tile, 2x2 map of face coordinates to texture (4), offset (2), log2 texels per metre, tint (3), contrast, emission,
-# lattice: cells a face coordinate (2), half side of a pane in cells, brightness in panes and between, log2 cells a metre
+# lattice: cells a face coordinate (2), half side of a pane in cells, brightness in and between, log2 cells a metre
 FACE_FIELDS = 19
 PLAIN = (0.0, 0.0, 0.5, 1.0, 1.0, -20.0)  # no lattice
 

@@ -158,11 +158,18 @@ def mirrored(
     spans = [(torch.where(way[i] > 0, half[:, i, None], -half[:, i, None]) - o[i]) / way[i] for i in range(3)]
     t = torch.minimum(torch.minimum(spans[0], spans[1]), spans[2]).clamp_min(0.0)
     axis = torch.where(spans[0] <= t, 0, torch.where(spans[1] <= t, 1, 2))
-    q = tuple((o[i] + t * way[i]) / half[:, i, None] for i in range(3))
+    q: Vector = tuple((o[i] + t * way[i]) / half[:, i, None] for i in range(3))  # pyright: ignore[reportAssignmentType]
     row = room[:, None] * scenes.faces.shape[1] + ROOM
     plain = torch.full_like(t, 0.5)
     wall = Hits(
-        torch.full_like(hit.index, ROOM), t, q, normal, axis, row.expand_as(hit.row), (plain, plain, plain), plain  # pyright: ignore[reportArgumentType]
+        torch.full_like(hit.index, ROOM),
+        t,
+        q,
+        normal,
+        axis,
+        row.expand_as(hit.row),
+        (plain, plain, plain),
+        plain,
     )
     color, glow = albedo(scenes, texels, wall, 1.5 * pixel + 0.01 * t, torch.ones_like(t))
     light = [scenes.ambient[room, i, None] * 1.3 + glow for i in range(3)]

@@ -82,7 +82,7 @@ def open_sky(u: Uniforms, scenes: Scenes, textures: Textures, chosen: Tensor) ->
     way = up(high.cos() * round_.cos(), -high.sin(), high.cos() * round_.sin())
     far = 300.0
     power = u.log_uniform(low=0.3, high=4.0) * (1 + 0.25 * far * far)
-    sun = power[:, None] * torch.stack([u.uniform(low=1.0, high=1.2), torch.ones_like(high), u.uniform(low=0.7, high=1.0)], -1)
+    sun = power[:, None] * up(u.uniform(low=1.0, high=1.2), torch.ones_like(high), u.uniform(low=0.7, high=1.0))
     position, color = scenes.light_position.clone(), scenes.light_color.clone()
     here = chosen[:, None]
     position[:, 0] = torch.where(here, far * way, position[:, 0])
@@ -91,5 +91,3 @@ def open_sky(u: Uniforms, scenes: Scenes, textures: Textures, chosen: Tensor) ->
     color[:, 1:] = torch.where(here[..., None], off, color[:, 1:])
     ambient = torch.where(here, 1.5 * scenes.ambient * constant((0.9, 1.0, 1.15), device), scenes.ambient)
     return replace(scenes, faces=faces, light_position=position, light_color=color, ambient=ambient)
-
-

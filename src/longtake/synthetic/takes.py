@@ -14,6 +14,7 @@ from pathlib import Path
 import av
 import numpy as np
 import torch
+from av.error import FFmpegError
 from PIL import Image
 from torch import Tensor
 
@@ -78,17 +79,21 @@ def write_film(path: Path, takes: list[tuple[Tensor, Tensor]], rate: int = 15) -
             stream = container.add_stream("libx264", rate=rate)
             stream.width, stream.height, stream.pix_fmt = 4 * width, 2 * height, "yuv420p"
             stream.codec_context.thread_count = 1
+            stream.codec_context.colorspace, stream.codec_context.color_range = 5, 1  # BT.470BG (601 matrix), limited
             stream.options = {"crf": "20", "preset": "fast", "threads": "1"}
             for images, depth in takes:
                 for picture, z in zip(images, depth, strict=True):
                     pair = np.array(contact_sheet(picture[None], z[None], 1))  # the depth below the picture
                     both = np.concatenate([pair[:height], pair[height:]], 1).repeat(2, 0).repeat(2, 1)
-                    for packet in stream.encode(av.VideoFrame.from_ndarray(both, format="rgb24")):
-                        container.mux(packet)
-            for packet in stream.encode():
-                container.mux(packet)
-    except (OSError, av.FFmpegError) as error:
-        raise OutputError(f"{path}: could not write the film ({error}). Free some space or choose another folder.") from error
+                    frame = av.VideoFrame.from_ndarray(both, format="rgb24")
+                    # written down in the file too, so that players undo the same conversion
+                    frame = frame.reformat(format="yuv420p", dst_colorspace="ITU601", dst_color_range="MPEG")
+                    container.mux(stream.encode(frame))
+            container.mux(stream.encode())
+    except (OSError, FFmpegError) as error:
+        raise OutputError(
+            f"{path}: could not write the film ({error}). Free some space or choose another folder."
+        ) from error
 
 
 def write_world(

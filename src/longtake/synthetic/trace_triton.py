@@ -248,7 +248,7 @@ def draw(
     nx, ny, nz = flat[0], flat[1], flat[2]
     sky = tl.full([BLOCK], 1.0, tl.float32)
     pr, pg, pb = 0.5 * sky, 0.5 * sky, 0.5 * sky
-    if first is not None:
+    if first is not None:  # noqa: SIM102 - decided when triton compiles; the next one for each tile
         if tl.max(found, 0) >= 0:
             own = found >= 0
             n, lead, paint, open_ = skin(
@@ -278,7 +278,7 @@ def draw(
     positions, strengths = positions + room * (LIGHTS * 3), strengths + room * (LIGHTS * 3)
     lamps = lamps + room * (LIGHTS * 5)
     lit = tl.full([BLOCK], 1.0, tl.float32)
-    if shadowed is not None:
+    if shadowed is not None:  # noqa: SIM102 - likewise
         if tl.load(shadowed + room) > 0:
             middles, source = centres + frame * (COUNT * 3), load3(positions)
             lit = shadow(matrices, middles, source, point)
@@ -297,9 +297,7 @@ def draw(
     gloss = tl.load(glosses + room * COUNT + index)
     gloss = tl.where((index == ROOM) & (normal[1] > -0.5), 0.0, gloss)  # of a room, the floor alone
     if tl.max(gloss, 0) > 0:
-        image = mirrored(
-            faces, texels, half, ambient, positions, lamps, strengths, point, normal, view, t / focal
-        )
+        image = mirrored(faces, texels, half, ambient, positions, lamps, strengths, point, normal, view, t / focal)
         edge = tl.minimum(tl.maximum(1.0 - grazing, 0.0), 1.0)
         share = gloss * (gloss + (1.0 - gloss) * edge * edge * edge)
         red, green = red + share * (image[0] - red), green + share * (image[1] - green)

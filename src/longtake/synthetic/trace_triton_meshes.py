@@ -11,7 +11,7 @@ import triton  # pyright: ignore[reportMissingImports]
 import triton.language as tl  # pyright: ignore[reportMissingImports]
 
 from longtake.synthetic import config, meshcast, meshes
-from longtake.synthetic.trace_triton_rays import BLOCK, NEAR, dot, invert, load3, ray, shadow_ray
+from longtake.synthetic.trace_triton_rays import BLOCK, NEAR, TIE, dot, invert, load3, ray, shadow_ray
 
 MESH = tl.constexpr(config.MESH)
 MESHES = tl.constexpr(config.MESHES)
@@ -64,7 +64,7 @@ def walk(o, d, t, found, model, first, boxes, links, triangles):
                 for k in range(0, LEAF):
                     depth, u, v, det = triangle(o, d, triangles, leaf + k)
                     hit = (tl.abs(det) > 1e-12) & (u >= -EDGE) & (v >= -EDGE) & (u + v <= 1.0 + EDGE)
-                    hit = hit & (depth > NEAR) & (depth < t)
+                    hit = hit & (depth > NEAR) & (depth < t * TIE)
                     t, found = tl.where(hit, depth, t), tl.where(hit, leaf + k, found)
             node += 1
         else:
@@ -109,8 +109,8 @@ def shaded(matrices, centres, models, source, point, first, boxes, links, triang
 
 @triton.jit
 def channel(a, b, c, u, v, shift):
-    p, q, r = ((a >> shift) & 255).to(tl.float32), ((b >> shift) & 255).to(tl.float32), ((c >> shift) & 255).to(tl.float32)
-    return p * (1.0 - u - v) + q * u + r * v
+    p, q, r = (a >> shift) & 255, (b >> shift) & 255, (c >> shift) & 255
+    return p.to(tl.float32) * (1.0 - u - v) + q.to(tl.float32) * u + r.to(tl.float32) * v
 
 
 @triton.jit

@@ -14,11 +14,11 @@ from longtake.synthetic.config import WorldConfig
 from longtake.synthetic.effects import Camera, build_camera, develop
 from longtake.synthetic.interiors import Placed, decorate, furnish_rooms, insert
 from longtake.synthetic.lighting import light_rooms
+from longtake.synthetic.meshcast import closer, shaded
+from longtake.synthetic.meshes import Meshes, load_meshes
 from longtake.synthetic.movers import walk_people
 from longtake.synthetic.optics import Optics, build_optics, smear
 from longtake.synthetic.paths import build_intrinsics, build_paths
-from longtake.synthetic.meshcast import closer, shaded
-from longtake.synthetic.meshes import Meshes, load_meshes
 from longtake.synthetic.raycast import Rays, Vector, hits, nearest, pixel_rays
 from longtake.synthetic.rooms import build_scenes, clear_path, floor_map, room_sizes
 from longtake.synthetic.scenes import Scenes
@@ -39,7 +39,13 @@ class Batch:
 
 
 def trace(
-    scenes: Scenes, rays: Rays, room_from_cam: Tensor, focal: Tensor, texels: Tensor, meshes: Meshes | None, shadows: bool
+    scenes: Scenes,
+    rays: Rays,
+    room_from_cam: Tensor,
+    focal: Tensor,
+    texels: Tensor,
+    meshes: Meshes | None,
+    shadows: bool,
 ) -> tuple[Tensor, Tensor]:
     """Follow the rays of N frames with poses (N, 4, 4): linear light (N, 3, R) and z-depth (N, R)."""
     hit = hits(scenes, rays, nearest(rays))

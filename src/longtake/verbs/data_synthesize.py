@@ -17,7 +17,7 @@ def main(
     size: tuple[int, int] = (160, 128),
     seed: int = 0,
     no_shadows: bool = False,
-    world: Literal["mixture", "bare", "furnished", "streets"] = "mixture",
+    world: Literal["mixture", "bare", "furnished", "streets", "first"] = "mixture",
 ) -> None:
     """Draw procedural rooms and walks through them, and write each as an RGB-D folder; sheet.png and film.mp4 show all.
 
@@ -31,7 +31,7 @@ def main(
         size: Width and height in pixels.
         seed: Seed of everything random.
         no_shadows: Leave out the shadows, which is faster.
-        world: What is drawn: all that models are trained on, or one part of it.
+        world: What is drawn: all that models are trained on, a part of it, or what version 1 of the model saw.
     """
     from dataclasses import replace
 
