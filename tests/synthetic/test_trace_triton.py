@@ -55,7 +55,8 @@ def compare(device: str, takes: int, frames: int, height: int, width: int, shado
     ours, z = trace_triton(scenes, poses, lens, height, width, texels, shadows, meshes, warp)
     assert ours.shape == light.shape and z.shape == depth.shape and ours.dtype == z.dtype == torch.float32
     assert ours.isfinite().all() and z.isfinite().all()
-    depth_off, light_off = (z - depth).abs() > 1e-4 * depth, ((ours - light).abs() > 1e-3 * (1 + light)).any(1)
+    # colours within less than a step of 8 bits: a reflection magnifies the rounding of a small triangle's normal
+    depth_off, light_off = (z - depth).abs() > 1e-4 * depth, ((ours - light).abs() > 3e-3 * (1 + light)).any(1)
     assert depth_off.float().mean() < 0.005 and light_off.float().mean() < 0.005
     index = closer(scenes, rays, hits(scenes, rays, nearest(rays)), meshes).index
     edges = (0, BOXES, BOXES + ELLIPSOIDS, MESH, ROOM, BODIES)
