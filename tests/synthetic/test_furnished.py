@@ -10,6 +10,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from longtake.synthetic.config import MESH, MESHES, MOVER, MOVERS, ROOM, SEATS, TABLES, WorldConfig, worlds
 from longtake.synthetic.effects import develop
 from longtake.synthetic.meshes import load_meshes
+from longtake.synthetic.movers import walk_people
 from longtake.synthetic.optics import smear
 from longtake.synthetic.raycast import pixel_rays
 from longtake.synthetic.rooms import distances
@@ -72,6 +73,18 @@ def test_people_move_and_change_nothing_but_their_pixels() -> None:
     assert away[here].min() > 0.6
     rays = pixel_rays(p.scenes, p.room_from_cam, p.intrinsics, 4, 4)
     torch.testing.assert_close(rays.centre.view(32, 6, -1, 3)[:, :, MOVER:ROOM], place)
+
+
+def test_who_would_walk_into_the_camera_is_taken_out() -> None:
+    scenes = plan(replace(WORLDS["furnished"], people_share=1.0), 16, 6, seed=2).scenes
+    scenes = replace(scenes, model=torch.zeros_like(scenes.model))
+    u = Uniforms(draw_uniforms(16, 6, "cpu", torch.Generator().manual_seed(4)))
+    far = walk_people(u, scenes, torch.full((16, 6, 3), 1e3))
+    assert (far.model == 0).all() and far.moving is not None
+    points = far.moving[:, :, 0, :3] + torch.tensor([0.5, -1.0, 0.0])  # half a metre beside the first, all the time
+    u = Uniforms(u.block)
+    near = walk_people(u, scenes, points)
+    assert (near.model[:, MESHES - MOVERS] == -1).all() and (near.model[:, : MESHES - MOVERS] == 0).all()
 
 
 def test_depth_of_meshes_agrees_between_views() -> None:

@@ -64,6 +64,11 @@ def test_boxes_hold_what_is_below_them() -> None:
     for model in range(0, len(m.extent), 25):  # the root's box is the unit box, as the instance's test takes it
         root = m.boxes[m.first[model]]
         torch.testing.assert_close(root.abs(), torch.ones(6), atol=1e-3, rtol=0)
+        begin, end = m.first[model : model + 2].tolist()
+        after, leaf = (m.links[begin:end, i].tolist() for i in (0, 1))
+        nodes = tree((end - begin + 1) // 2)
+        assert after == [begin + node[2] for node in nodes]
+        assert leaf == [max(leaf) - (nodes[0][1] - 1 - a) * LEAF if b - a == 1 else -1 for a, b, _ in nodes]
 
 
 @pytest.mark.parametrize("model", [0, 77, 301, 480])
