@@ -69,7 +69,12 @@ class Service:
             kept = States(folder, self.limits.states)
         except OSError as error:
             raise OutputError(f"{folder}: states cannot be kept here ({error}); give another --states.") from error
-        self.worker = Worker(model, kept, self.limits, self.metrics, rule=rule, reset_every=reset_every)
+        try:
+            self.worker = Worker(model, kept, self.limits, self.metrics, rule=rule, reset_every=reset_every)
+        except BaseException:
+            if self._temporary:
+                self._temporary.cleanup()
+            raise
         config = uvicorn.Config(
             build_app(self.worker, self.tokens),
             host=host,

@@ -40,8 +40,8 @@ const Scene = (() => {
   }
 
   let filled = 0, next = 0, scale = 1, cameras = [], lens = [0.6, 0.45], centre = [0, 0, 1], aim = [0, 0, 1];
-  const rest = { yaw: 0.42, pitch: 0.34, far: 2.3 };
-  let eye = { ...rest };
+  const rest = { yaw: 0.5, pitch: 0.36, far: 2.9 };
+  let eye = { ...rest }, stale = true; // drawn only when something has changed: phones live on a battery
 
   // rows: 16 bytes a point (xyz float32, rgba uint8)
   const grow = (rows) => {
@@ -55,6 +55,7 @@ const Scene = (() => {
       next = (next + run) % MOST;
       from += run;
     }
+    stale = true;
   };
   const see = (pose, depth, tangents) => { // world_from_cam rows, a typical depth, half width and height at depth 1
     if (!cameras.length) { scale = depth || 1; centre = aim = [0, 0, 0.8 * scale]; }
@@ -63,8 +64,9 @@ const Scene = (() => {
     lens = tangents;
     const at = pose.slice(0, 3).map((row) => row[3]), ahead = pose.slice(0, 3).map((row) => row[2]);
     aim = add(at, ahead, 0.8 * scale);
+    stale = true;
   };
-  const clear = () => { filled = next = 0; cameras = []; eye = { ...rest }; };
+  const clear = () => { filled = next = 0; cameras = []; eye = { ...rest }; stale = true; };
 
   // --- drawing ---
   const style = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
@@ -113,8 +115,11 @@ const Scene = (() => {
   const draw = () => {
     requestAnimationFrame(draw);
     const ratio = Math.min(devicePixelRatio || 1, 2), w = Math.round(innerWidth * ratio), h = Math.round(innerHeight * ratio);
-    if (canvas.width !== w || canvas.height !== h) { canvas.width = w; canvas.height = h; }
-    centre = add(centre, add(aim, centre, -1), 0.06);
+    if (canvas.width !== w || canvas.height !== h) { canvas.width = w; canvas.height = h; stale = true; }
+    const off = add(aim, centre, -1);
+    if (Math.hypot(...off) > 0.01 * scale) { centre = add(centre, off, 0.08); stale = true; }
+    if (!stale) return;
+    stale = false;
     const back = [Math.sin(eye.yaw) * Math.cos(eye.pitch), -Math.sin(eye.pitch), -Math.cos(eye.yaw) * Math.cos(eye.pitch)];
     const place = add(centre, back, eye.far * scale), f = unit(add(centre, place, -1));
     const r = unit(cross([0, 1, 0], f)), d = cross(f, r), ty = 0.42, tx = (ty * w) / h;
@@ -126,7 +131,7 @@ const Scene = (() => {
     gl.disable(gl.BLEND);
     gl.useProgram(dots);
     gl.uniformMatrix4fv(gl.getUniformLocation(dots, "clip"), false, matrix);
-    gl.uniform1f(gl.getUniformLocation(dots, "size"), (0.011 * scale * h) / (2 * ty));
+    gl.uniform1f(gl.getUniformLocation(dots, "size"), (0.0085 * scale * h) / (2 * ty));
     attributes(points, 16, 16, 12);
     if (filled) gl.drawArrays(gl.POINTS, 0, filled);
     const [places, colors] = strokes();
@@ -149,6 +154,7 @@ const Scene = (() => {
     if (!held.has(e.pointerId)) return;
     const before = held.get(e.pointerId), other = [...held].find(([id]) => id !== e.pointerId);
     held.set(e.pointerId, [e.clientX, e.clientY]);
+    stale = true;
     if (other) {
       const gap = (p) => Math.hypot(p[0] - other[1][0], p[1] - other[1][1]);
       eye.far = Math.min(Math.max((eye.far * gap(before)) / Math.max(gap([e.clientX, e.clientY]), 1), 0.2), 30);
@@ -158,8 +164,16 @@ const Scene = (() => {
     }
   });
   for (const kind of ["pointerup", "pointercancel"]) canvas.addEventListener(kind, (e) => held.delete(e.pointerId));
-  canvas.addEventListener("wheel", (e) => { e.preventDefault(); eye.far = Math.min(Math.max(eye.far * Math.exp(e.deltaY * 0.001), 0.2), 30); }, { passive: false });
-  canvas.addEventListener("dblclick", () => { eye = { ...rest }; });
+  canvas.addEventListener("wheel", (e) => { e.preventDefault(); stale = true; eye.far = Math.min(Math.max(eye.far * Math.exp(e.deltaY * 0.001), 0.2), 30); }, { passive: false });
+  canvas.addEventListener("dblclick", () => { eye = { ...rest }; stale = true; });
+  const keys = { ArrowLeft: [-0.08, 0], ArrowRight: [0.08, 0], ArrowUp: [0, 0.08], ArrowDown: [0, -0.08] };
+  canvas.addEventListener("keydown", (e) => {
+    if (!keys[e.key]) return;
+    eye.yaw += keys[e.key][0];
+    eye.pitch = Math.min(Math.max(eye.pitch + keys[e.key][1], -1.4), 1.5);
+    stale = true;
+  });
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { stale = true; });
   if (gl) requestAnimationFrame(draw);
   return { grow, see, clear, get points() { return filled; }, get cameras() { return cameras.length; } };
 })();

@@ -136,7 +136,7 @@
     live = true; take = ""; tries = 0;
     forget();
     at("card").hidden = true;
-    at("stop").hidden = at("again").hidden = false;
+    for (const id of ["stop", "again", "eyes", "figures"]) at(id).hidden = false;
     connect();
   };
   const end = () => {
@@ -145,7 +145,7 @@
     for (const track of stream ? stream.getTracks() : []) track.stop();
     stream = null;
     at("card").hidden = false;
-    at("stop").hidden = at("again").hidden = at("flip").hidden = true;
+    for (const id of ["stop", "again", "flip", "eyes"]) at(id).hidden = true;
     say("idle", "stopped");
   };
   at("form").addEventListener("submit", (event) => {
