@@ -148,6 +148,7 @@
     for (const id of ["stop", "again", "flip", "eyes"]) at(id).hidden = true;
     say("idle", "stopped");
   };
+  at("start").disabled = false; // a press before this script was there would be lost
   at("form").addEventListener("submit", (event) => {
     event.preventDefault();
     token = token || at("token").value.trim();
