@@ -40,7 +40,14 @@ class Browser:
         self.errors: list[str] = []
         profile = folder / "profile"
         self._process = subprocess.Popen(
-            [CHROMIUM, *FLAGS, *flags, f"--user-data-dir={profile}", f"--window-size={size[0]},{size[1]}", "about:blank"],
+            [
+                CHROMIUM,
+                *FLAGS,
+                *flags,
+                f"--user-data-dir={profile}",
+                f"--window-size={size[0]},{size[1]}",
+                "about:blank",
+            ],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )

@@ -158,8 +158,8 @@ def test_eight_clients_are_served_alike_whatever_others_do() -> None:
 
 @pytest.mark.slow
 def test_eight_clients_on_the_embedded_model(root: Path) -> None:
-    from longtake.sources import video
     from longtake.serve.client import encode_jpeg
+    from longtake.sources import video
 
     frames = []
     for frame in video(root / "examples" / "office_walk.mp4"):
@@ -319,8 +319,6 @@ def test_what_cannot_be_served_is_said() -> None:
     with pytest.raises(InputError, match="cannot be reached"):
         Client("ws://127.0.0.1:9", TOKEN)
     model = tiny()
-    model.module.capabilities = model.capabilities.__class__(
-        memory="cache", cost="O(t)", bounded=False, batch=False
-    )
+    model.module.capabilities = model.capabilities.__class__(memory="cache", cost="O(t)", bounded=False, batch=False)
     with pytest.raises(CapabilityError, match="grows"):
         Service(model, port=0)

@@ -13,7 +13,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from service_maker import jpeg, jpeg_that_claims, picture, tiny
+from service_maker import jpeg_that_claims, picture, tiny
 
 from longtake.errors import InputError
 from longtake.serve.jpeg import check_size, decode_jpeg, jpeg_size
@@ -58,7 +58,8 @@ def test_garbage_is_refused_with_words(data: bytes) -> None:
         assert str(error)
 
 
-@pytest.mark.parametrize("said", ["[" * 100_000, "3", "null", '{"want": 7}', '{"want": ["moon"]}', '{"most_points": 1e9}',
+@pytest.mark.parametrize("said", ["[" * 100_000, "3", "null", '{"want": 7}',
+                                  '{"want": ["moon"]}', '{"most_points": 1e9}',
                                   '{"keep_percentile": NaN}', '{"most_points": Infinity}'])  # fmt: skip
 def test_a_hello_out_of_range_is_refused(said: str) -> None:
     with pytest.raises(InputError):

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """A client of the service, for programs: frames in, cameras and depth out. Needs the extra `serve`, and no torch.
 
-    with Client("ws://127.0.0.1:8765", token, want=("depth",)) as client:
-        for frame in frames:
-            answer = client.step(frame)
-            answer.world_from_cam, answer.intrinsics, answer.depth
+with Client("ws://127.0.0.1:8765", token, want=("depth",)) as client:
+    for frame in frames:
+        answer = client.step(frame)
+        answer.world_from_cam, answer.intrinsics, answer.depth
 """
 
 from __future__ import annotations

@@ -4,9 +4,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fastapi import WebSocket, WebSocketDisconnect
@@ -102,10 +103,8 @@ class Connection:
 
     def _deliver(self, message: Outgoing) -> None:
         """Called by the worker's thread."""
-        try:
+        with contextlib.suppress(RuntimeError):  # the loop has ended: the service is closing
             self._loop.call_soon_threadsafe(self._out.put_nowait, message)
-        except RuntimeError:  # the loop has ended: the service is closing
-            pass
 
     async def _send(self, visitor: Visitor) -> Goodbye | None:
         while True:
@@ -150,7 +149,7 @@ class Connection:
                     return self._refuse("abuse", CLOSE_ABUSE, "too many messages that make no sense")
                 self._out.put_nowait({"type": "error", "text": str(error)})
 
-    async def _take(self, visitor: Visitor, message: dict[str, Any]) -> None:
+    async def _take(self, visitor: Visitor, message: Mapping[str, Any]) -> None:
         data = message.get("bytes")
         if data is not None:
             self.metrics.add("longtake_frames_received_total")

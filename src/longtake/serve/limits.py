@@ -19,7 +19,9 @@ class Limits:
     max_bytes: int = 4_000_000  # of one message
     max_megapixels: float = 12.0  # of one picture, read from its header
     max_fps: float = 30.0  # frames a second and client; those beyond are dropped
-    max_errors: int = 10  # messages that make no sense, until the client is sent away; one is forgiven every ten seconds
+    max_errors: int = (
+        10  # messages that make no sense, until the client is sent away; one is forgiven every ten seconds
+    )
     hello_seconds: float = 10.0  # until the hello
     idle_seconds: float = 60.0  # without a frame that can be used
     send_seconds: float = 20.0  # for one answer to be taken

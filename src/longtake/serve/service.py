@@ -83,7 +83,7 @@ class Service:
             ws_max_size=self.limits.max_bytes,
             ws_ping_interval=20,
             ws_ping_timeout=20,
-            ws_per_message_deflate=False,  # JPEG and PNG are compressed, and a small message must not unfold to a large one
+            ws_per_message_deflate=False,  # a small message must not unfold to a large one
             lifespan="off",
             log_config=None,
             log_level="critical",
@@ -103,8 +103,11 @@ class Service:
             self._up.wait(0.01)
         if not self._server.started:
             self.close()
-            raise InputError(f"{host}:{port}: the service cannot listen here{self._why}. Give another --port or --host.")
-        shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host
+            raise InputError(
+                f"{host}:{port}: the service cannot listen here{self._why}. Give another --port or --host."
+            )
+        shown = f"[{host}]" if ":" in host else host
+        shown = "127.0.0.1" if host in ("0.0.0.0", "::") else shown
         self.url = f"{self._scheme}://{shown}:{self._server.servers[0].sockets[0].getsockname()[1]}"
 
     _why = ""

@@ -38,7 +38,14 @@ class Worker:
     """Owns the batch of streams. All public methods may be called from any thread; none of them waits for the model."""
 
     def __init__(
-        self, model: Model, states: States, limits: Limits, metrics: Metrics, *, rule: str | None, reset_every: int | None
+        self,
+        model: Model,
+        states: States,
+        limits: Limits,
+        metrics: Metrics,
+        *,
+        rule: str | None,
+        reset_every: int | None,
     ) -> None:
         """Raises CapabilityError for a model whose memory grows: a service has no last frame."""
         if not model.capabilities.bounded:
@@ -76,7 +83,7 @@ class Worker:
         return self._thread.is_alive()
 
     def join(self, hello: Hello, deliver: Callable[[Outgoing], None]) -> Future[Visitor]:
-        """Give a client a seat. The result raises Full, or InputError and CheckpointError for a take not to be resumed."""
+        """Give a client a seat. The result raises Full, or InputError and CheckpointError for a bad resume."""
         return self._ask(lambda: self._join(hello, deliver))
 
     def save(self, visitor: Visitor) -> Future[str]:
@@ -190,7 +197,7 @@ class Worker:
             self.metrics.latency(time.monotonic() - came)
 
     def _decode(self, sent: SentFrame) -> np.ndarray | LongtakeError:
-        """The picture, or why there is none. The model's own preparation is tried here: in the step it would hurt all."""
+        """The picture, or why there is none. The model's preparation is tried here: in the step it would hurt all."""
         try:
             image = decode_jpeg(sent.jpeg, self.limits.max_megapixels)
             self.model.module.prepare(image)

@@ -41,7 +41,7 @@ def main(  # noqa: PLR0913
         reset_every: Start each client's memory over every so many of its frames; the poses are chained.
         size: Longer side of the image that the model sees, in pixels; by default the model's own.
         device: auto (CUDA, then Apple's MPS, then the CPU), cpu, cuda, cuda:1, mps.
-        states: Folder that keeps the states of clients that left, also when the service ends; by default they go with it.
+        states: Folder that keeps the states of clients that left; by default they go when the service ends.
         max_fps: Frames a second that one client may send; those beyond are dropped.
         max_bytes: Largest message.
         max_megapixels: Largest picture, read from its header before anything is decoded.

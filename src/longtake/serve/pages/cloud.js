@@ -131,7 +131,7 @@ const Scene = (() => {
     gl.disable(gl.BLEND);
     gl.useProgram(dots);
     gl.uniformMatrix4fv(gl.getUniformLocation(dots, "clip"), false, matrix);
-    gl.uniform1f(gl.getUniformLocation(dots, "size"), (0.0085 * scale * h) / (2 * ty));
+    gl.uniform1f(gl.getUniformLocation(dots, "size"), (0.0098 * scale * h) / (2 * ty));
     attributes(points, 16, 16, 12);
     if (filled) gl.drawArrays(gl.POINTS, 0, filled);
     const [places, colors] = strokes();
