@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
@@ -21,7 +22,7 @@ from longtake.errors import CapabilityError, InputError
 from longtake.registry import load
 from longtake.serve.client import Answer, Client, Refused
 from longtake.serve.jpeg import decode_jpeg
-from longtake.serve.protocol import CLOSE_ABUSE, CLOSE_FULL, CLOSE_IDLE, CLOSE_MOVED, CLOSE_TOKEN
+from longtake.serve.protocol import CLOSE_ABUSE, CLOSE_FULL, CLOSE_IDLE, CLOSE_MOVED, CLOSE_TOKEN, Hello, SentFrame
 from longtake.serve.service import Service
 from longtake.stream import Stream
 
@@ -322,3 +323,23 @@ def test_what_cannot_be_served_is_said() -> None:
     model.module.capabilities = model.capabilities.__class__(memory="cache", cost="O(t)", bounded=False, batch=False)
     with pytest.raises(CapabilityError, match="grows"):
         Service(model, port=0)
+
+
+def test_whoever_takes_no_answers_gets_two_and_then_its_newest_frame(service: Service) -> None:
+    empty(service)
+    answers: list[Any] = []
+    worker = service.worker
+    visitor = worker.join(Hello(keep=False), answers.append).result(20)
+    try:
+        for i in range(30):
+            before = len(answers)
+            worker.offer(visitor, SentFrame(jpeg(i % 5), i, float(i)))
+            if i < 2:
+                until(lambda before=before: len(answers) > before)
+        time.sleep(0.3)
+        assert [Answer.read(each).index for each in answers] == [0, 1]
+        worker.sent(visitor)
+        until(lambda: len(answers) == 3)
+        assert Answer.read(answers[2]).index == 29
+    finally:
+        worker.leave(visitor).result(20)
