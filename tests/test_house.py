@@ -51,6 +51,7 @@ EXTRAS_OF = {  # triton comes with PyTorch for CUDA
     "geometry": {"cv2"},
     "outputs": {"rerun"},
     "synthetic": {"triton"},
+    "serve": {"fastapi", "uvicorn", "websockets"},
     "viewer": {"viser"},
 }
 NETWORK = {"socket", "ssl", "http", "urllib", "ftplib", "smtplib", "xmlrpc", "requests", "httpx", "huggingface_hub"}

@@ -20,6 +20,7 @@ VERBS: Mapping[str, str] = {
     "reconstruct": "turn a video or a folder of images into cameras and a 3D point map",
     "live": "the same with a webcam, a stream, a pipe or the screen, while it runs",
     "view": "show a take in the browser, finished or running",
+    "serve": "serve many cameras over a websocket on one model",
     "export": "write a take as COLMAP, nerfstudio, glTF, TUM, KITTI, EuRoC, ... take it",
     "localize": "say where in a saved take a photo was taken",
     "replay": "run a take again from its manifest and compare",

@@ -49,6 +49,21 @@ def _header(count: int) -> bytes:
     return ("\n".join(lines) + "\n" + padding + vertex + "\n".join(fields) + "\nend_header\n").encode("ascii")
 
 
+def _vertices(points: np.ndarray, colors: np.ndarray, confidence: np.ndarray) -> np.ndarray:
+    vertices = np.empty(len(points), VERTEX)
+    for axis, name in enumerate("xyz"):
+        vertices[name] = points[:, axis]
+    for channel, name in enumerate(("red", "green", "blue")):
+        vertices[name] = colors[:, channel]
+    vertices["confidence"] = confidence
+    return vertices
+
+
+def ply_bytes(points: np.ndarray, colors: np.ndarray, confidence: np.ndarray) -> bytes:
+    """Return a whole PLY file of n points: (n, 3) world xyz, (n, 3) uint8 RGB, (n,) confidence."""
+    return _header(len(points)) + _vertices(points, colors, confidence).tobytes()
+
+
 class PlyWriter:
     """Append points to a PLY file; after every `append` the file on disk is a complete PLY.
 
@@ -76,13 +91,7 @@ class PlyWriter:
 
     def append(self, points: np.ndarray, colors: np.ndarray, confidence: np.ndarray) -> None:
         """Append n points: (n, 3) world xyz, (n, 3) uint8 RGB, (n,) confidence. Raises OSError, e.g. on a full disk."""
-        vertices = np.empty(len(points), VERTEX)
-        for axis, name in enumerate("xyz"):
-            vertices[name] = points[:, axis]
-        for channel, name in enumerate(("red", "green", "blue")):
-            vertices[name] = colors[:, channel]
-        vertices["confidence"] = confidence
-        self._file.append(vertices.tobytes())
+        self._file.append(_vertices(points, colors, confidence).tobytes())
         self._set_count(self.count + len(points))
 
     def rewind(self, count: int) -> None:
