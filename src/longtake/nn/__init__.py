@@ -3,6 +3,7 @@
 
 from longtake.nn.attention import CrossAttention, SelfAttention
 from longtake.nn.blocks import ConditionedBlock, DecoderBlock, EncoderBlock, Mlp, layer_norm
+from longtake.nn.draws import drawn
 from longtake.nn.rope import RopeTable, grid_positions, rope_table, rotate
 from longtake.nn.scaled import KeysValues, ScaledBlock
 
@@ -16,6 +17,7 @@ __all__ = [
     "RopeTable",
     "ScaledBlock",
     "SelfAttention",
+    "drawn",
     "grid_positions",
     "layer_norm",
     "rope_table",
