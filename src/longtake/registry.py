@@ -17,6 +17,7 @@ from torch import nn
 
 from longtake.checkpoints.convert import Weights, build_empty, read_any
 from longtake.checkpoints.embedded import embedded_path
+from longtake.checkpoints.hub import HUB, HubFile, cached_path, fetch
 from longtake.checkpoints.strict import load_strict
 from longtake.device import pick_device
 from longtake.errors import CapabilityError, CheckpointError
@@ -64,6 +65,7 @@ class Entry:
     embedded: bool = False
     family: str = "cut3r"  # as weight files name it: VGGT and StreamVGGT share theirs
     commercial: str = "no"  # whether the official weights may be used commercially
+    hub: HubFile | None = None  # where the hub has them
 
     def build(self) -> nn.Module:
         """The module on the meta device: everything but the numbers."""
@@ -90,16 +92,36 @@ MODELS: dict[str, Entry] = {
         "VGGT-1B of the VGGT project",
         family="vggt",
         commercial="only the gated commercial weights, under their own terms",
+        hub=HubFile("facebook/VGGT-1B", "model.safetensors"),
     ),
     "streamvggt": Entry(
         VggtConfig(causal=True),
         "CC BY-NC-SA (non-commercial)",
         "the checkpoint of the StreamVGGT project",
         family="vggt",
+        hub=HubFile("lch01/StreamVGGT", "checkpoints.pth"),
     ),
-    "point3r": Entry(Point3rConfig(), _NC, "the checkpoint of the Point3R project", family="point3r"),
-    "fast3r": Entry(Fast3rConfig(), "non-commercial", "Fast3R_ViT_Large_512 of the Fast3R project", family="fast3r"),
-    "dust3r": Entry(Dust3rConfig(), _NC, "the 512-pixel DPT checkpoint of the DUSt3R project", family="dust3r"),
+    "point3r": Entry(
+        Point3rConfig(),
+        _NC,
+        "the checkpoint of the Point3R project",
+        family="point3r",
+        hub=HubFile("YkiWu/Point3R", "point3r_512.pth"),
+    ),
+    "fast3r": Entry(
+        Fast3rConfig(),
+        "non-commercial",
+        "Fast3R_ViT_Large_512 of the Fast3R project",
+        family="fast3r",
+        hub=HubFile("jedyang97/Fast3R_ViT_Large_512", "model.safetensors"),
+    ),
+    "dust3r": Entry(
+        Dust3rConfig(),
+        _NC,
+        "the 512-pixel DPT checkpoint of the DUSt3R project",
+        family="dust3r",
+        hub=HubFile("naver/DUSt3R_ViTLarge_BaseDecoder_512_dpt", "model.safetensors"),
+    ),
 }
 
 
@@ -230,6 +252,7 @@ def load(
 
     name: as `longtake models` lists it. `longtake-small` comes with the package; the others need `weights`.
     weights: an official checkpoint as its authors publish it, or a file of `longtake convert`. Nothing in it is run.
+        "hub", and only that, downloads it (extra `hub`): see `checkpoints.hub`. A file of that name is "./hub".
     device: auto (CUDA, then Apple's MPS, then the CPU), cpu, cuda, cuda:1, mps.
     size: longer side in pixels of the image that the model sees (VGGT, StreamVGGT: the width), a multiple of 16 (of 14
         there); by default what it was trained for.
@@ -244,12 +267,7 @@ def load(
     if size is not None and (size < patch or size % patch):
         near = max(1, round(size / patch)) * patch
         raise CapabilityError(f"size {size}: the longer side must be a multiple of {patch} pixels, such as {near}.")
-    if weights is None and not entry.embedded:
-        raise CheckpointError(
-            f"the weights of {name} are not in this package ({entry.licence}): get {entry.source} and pass it, "
-            f'longtake.load("{name}", weights="FILE") or --weights FILE.'
-        )
-    path = embedded_path(name) if weights is None else Path(weights).expanduser()
+    path = _weights_of(name, entry, weights)
     found = read_any(path, family=entry.family, wanted=f"the weights of {name}")
     module: Any = build_empty(entry.family, _configured(name, entry, found, size, rounded_rope), str(path))
     _check_kind(name, entry, module, path)
@@ -261,6 +279,25 @@ def load(
         )
     module.eval().requires_grad_(False)
     return Model(name, module.to(target), path.name, _sha256(path))
+
+
+def _weights_of(name: str, entry: Entry, weights: str | os.PathLike[str] | None) -> Path:
+    """The file to read. Raises CheckpointError, which says what to get and where to put it."""
+    if weights is None and entry.embedded:
+        return embedded_path(name)
+    if weights is None:
+        there = f", or put it at {cached_path(name, entry.hub)} and pass {HUB!r}" if entry.hub else ""
+        fetched = f' weights="{HUB}" downloads it.' if entry.hub else ""
+        raise CheckpointError(
+            f"the weights of {name} are not in this package ({entry.licence}): get {entry.source} and pass it, "
+            f'longtake.load("{name}", weights="FILE") or --weights FILE{there}.{fetched}'
+        )
+    if os.fspath(weights) != HUB:
+        return Path(weights).expanduser()
+    if entry.hub is None:
+        instead = "they are in the package" if entry.embedded else f"get {entry.source} and pass the file as weights"
+        raise CheckpointError(f"weights={HUB!r}: the weights of {name} are not on the hub; {instead}.")
+    return fetch(name, entry.hub, entry.licence)
 
 
 def _configured(name: str, entry: Entry, found: Weights, size: int | None, rounded_rope: bool | None) -> dict[str, Any]:
