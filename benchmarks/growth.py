@@ -133,10 +133,11 @@ def measure(
     clock: Callable[[], float] = time.perf_counter,
 ) -> Iterator[Row | Ended]:
     """Walk a stream to `frames`, yielding a row at each checkpoint and why it ended."""
+    limits: dict[str, Any] = dict(options)
     grows = model.capabilities.memory == "full" and "window" not in options
-    warm = model.stream(**options)
+    warm = model.stream(**limits)
     warm.step(picture(0))
-    begin, stream, seen, row = clock(), model.stream(**options), 0, None
+    begin, stream, seen, row = clock(), model.stream(**limits), 0, None
     try:
         for t in checkpoints(frames):
             while seen < t - 1:

@@ -7,7 +7,7 @@ import difflib
 import hashlib
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,23 @@ SMALL = Cut3rConfig(
     rounded_rope=False,
     square_ok=True,
     is_metric=False,
+)
+
+# As many numbers as SMALL has, and the pictures that training draws: to compare families at equal size and data.
+SMALL_FULL = VggtConfig(
+    image_size=160,
+    patch=PATCH,
+    width=256,
+    encoder_depth=5,
+    encoder_heads=4,
+    depth=6,
+    heads=4,
+    camera_depth=1,
+    camera_heads=8,
+    dpt_width=64,
+    dpt_layers=(32, 64, 128, 128),
+    dpt_read=(1, 2, 4, 5),
+    track_features=0,
 )
 
 
@@ -121,6 +138,20 @@ MODELS: dict[str, Entry] = {
         "the 512-pixel DPT checkpoint of the DUSt3R project",
         family="dust3r",
         hub=HubFile("naver/DUSt3R_ViTLarge_BaseDecoder_512_dpt", "model.safetensors"),
+    ),
+    "vggt-small": Entry(
+        SMALL_FULL,
+        "yours",
+        "your own training: longtake train --model vggt-small",
+        family="vggt",
+        commercial="yes",
+    ),
+    "streamvggt-small": Entry(
+        replace(SMALL_FULL, causal=True),
+        "yours",
+        "your own training: longtake train --model streamvggt-small",
+        family="vggt",
+        commercial="yes",
     ),
 }
 
