@@ -98,12 +98,13 @@ def test_attention_of_both_kinds_is_orthogonalized() -> None:
     assert attention and flat.inner == sum(p.numel() for p in attention + mlps)
 
 
-def test_before_training_a_camera_is_open_and_upright() -> None:
+def test_before_training_a_camera_is_at_rest_and_open() -> None:
     """The view angle's activation has no gradient at 0: there a camera would stay closed for ever."""
-    learner = tiny(causal=False)
-    angles = learner.walk(torch.rand(1, 2, 3, 48, 64), torch.tensor([False])).log_focal
+    walk = tiny(causal=False).walk(torch.rand(1, 3, 3, 48, 64), torch.tensor([False]))
     wanted = np.log(0.5 / np.tan(ANGLE / 2))
-    assert (angles - wanted).abs().max() < 0.7
+    assert (walk.log_focal - wanted).abs().max() < 0.3
+    poses = torch.stack([heads.pose for heads in walk.heads])
+    assert (poses - torch.tensor([0.0, 0, 0, 1, 0, 0, 0])).abs().max() < 0.3
 
 
 @both

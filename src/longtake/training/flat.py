@@ -74,9 +74,7 @@ def _mixing(module: nn.Module) -> list[tuple[nn.Parameter, tuple[int, int]]]:
     """Weights of attention and MLPs, and the shape of the matrices that each consists of."""
     found = []
     for part in module.modules():
-        if isinstance(
-            part, SelfAttention | NormedAttention
-        ):  # query, key, value in one: three matrices, each with directions of its own
+        if isinstance(part, SelfAttention | NormedAttention):  # query, key, value in one: three matrices
             found += [(part.qkv.weight, (part.qkv.out_features // 3, part.qkv.in_features))]
             found += [(part.proj.weight, tuple(part.proj.weight.shape))]
         elif isinstance(part, CrossAttention):

@@ -45,8 +45,9 @@ class FullLearner(Learner):
                 if isinstance(part, ScaledBlock):  # 0.01 is for fine-tuning: from nothing, every block counts in full
                     part.scale1.fill_(1.0)
                     part.scale2.fill_(1.0)
-            bias = model.camera_head.pose_branch.fc2.bias  # added once a round
-            bias.copy_(torch.tensor([0, 0, 0, 0, 0, 0, 1, ANGLE, ANGLE]) / model.camera_head.rounds)
+            last = model.camera_head.pose_branch.fc2  # added once a round: a camera at rest, ANGLE wide
+            last.weight.mul_(0.1)
+            last.bias.copy_(torch.tensor([0, 0, 0, 0, 0, 0, 1, ANGLE, ANGLE]) / model.camera_head.rounds)
 
     def compile_parts(self) -> None:
         """Raises CapabilityError: nothing here is compiled."""
