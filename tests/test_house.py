@@ -39,16 +39,21 @@ MAY_IMPORT: dict[str, set[str]] = {
     "outputs": TYPES | {"geometry"},
     "datasets": TYPES | {"geometry", "sources"},
     "meter": TYPES,
+    "continuity": SHARED,
+    "engine": SHARED,
     "checkpoints": TYPES | {"families"},
     "doctor": TYPES | {"registry", "sources"},
 }
 CORE_LIBRARIES = {"torch", "numpy", "safetensors", "av", "PIL", "tyro", "rich"}
-EXTRAS_OF = {
+EXTRAS_OF = {  # triton comes with PyTorch for CUDA
     "checkpoints": {"huggingface_hub"},
+    "continuity": {"scipy"},
     "evaluation": {"scipy"},
     "geometry": {"cv2"},
+    "outputs": {"rerun"},
     "synthetic": {"triton"},
-}  # triton comes with PyTorch for CUDA
+    "viewer": {"viser"},
+}
 NETWORK = {"socket", "ssl", "http", "urllib", "ftplib", "smtplib", "xmlrpc", "requests", "httpx", "huggingface_hub"}
 
 
@@ -171,6 +176,7 @@ def test_public_names_are_pinned() -> None:
         "images",
         "load",
         "reconstruct",
+        "register_rule",
         "video",
     ]
     assert set(longtake.__all__) == set(longtake._HOME)

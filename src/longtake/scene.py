@@ -110,6 +110,7 @@ def reconstruct(
     device: str = "auto",
     seed: int = 0,
     report: bool = True,
+    state: str | os.PathLike[str] | None = None,
     on_frame: Callable[[Progress], None] | None = None,
 ) -> Scene:
     """Reconstruct a take frame by frame and return the scene; in constant memory, where the model's is.
@@ -126,6 +127,7 @@ def reconstruct(
     size: the longer side of the image that the model sees, in pixels; by default what the model was trained for.
     stride, fps, start, end, max_frames: which frames of the source are used; times in seconds.
     report: draw report.html and report.png at the end, which takes a second or two.
+    state: file for the stream's state at the end, also after Ctrl-C; for `model.resume` and `longtake localize`.
     on_frame: called after each frame.
 
     Raises InputError (also where no frame comes), CheckpointError, CapabilityError, OutputError, MissingExtra; and
@@ -177,7 +179,11 @@ def reconstruct(
     try:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)  # nothing here draws numbers today; a rule may
-            _record(take, stream, recorder, on_frame)
+            try:
+                _record(take, stream, recorder, on_frame)
+            finally:
+                if state is not None and any(stream.frames):
+                    stream.save(Path(state))
     except BaseException as error:
         if isinstance(error, KeyboardInterrupt) and recorder.status != "not started":
             raise Interrupted(_scene(recorder, stream, temporary=out is None)) from error

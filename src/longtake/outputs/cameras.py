@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,9 @@ CONVENTIONS = {
     "size": "[width, height]",
     "time": "seconds since the start of the source",
     "index": "position in the source, counted before stride and start",
+    "depth": "16-bit PNG in pixels of size: z = value / scale, see depth/depth.json",
+    "confidence": "16-bit PNG in pixels of size: confidence = 2 ** (value / 4096)",
+    "image": "JPEG in pixels of size: what the model saw",
     "cloud": "[first, count]: the frame's points in cloud.ply",
 }
 
@@ -36,8 +39,11 @@ def _matrix(values: np.ndarray) -> list[list[float]] | None:
     return [[float(f"{value:.9g}") for value in row] for row in array] if np.isfinite(array).all() else None
 
 
-def camera_record(prediction: Prediction, *, depth: str | None, cloud: tuple[int, int]) -> dict[str, Any]:
-    """Return what cameras.json says of one frame. `cloud` is the first point and the number of points it gave."""
+def camera_record(prediction: Prediction, *, files: Mapping[str, str], cloud: tuple[int, int]) -> dict[str, Any]:
+    """Return what cameras.json says of one frame.
+
+    files: the frame's files by kind: depth, confidence, image. cloud: its first point and the number of its points.
+    """
     height, width = prediction.depth.shape
     original = prediction.pixel_map.original_size if prediction.pixel_map else (width, height)
     return {
@@ -50,7 +56,7 @@ def camera_record(prediction: Prediction, *, depth: str | None, cloud: tuple[int
         "size": [width, height],
         "intrinsics_original": _matrix(prediction.intrinsics_original),
         "original_size": list(original),
-        "depth": depth,
+        **files,
         "cloud": list(cloud),
     }
 
@@ -78,7 +84,7 @@ def assemble_cameras(part: Path, path: Path, *, is_metric: bool) -> None:
     with replacing(path) as draft, open(draft, "w", encoding="utf-8") as file:
         file.write(json.dumps(head, indent=1)[:-2] + ',\n "frames": [')
         for position, record in enumerate(read_lines(part)):
-            record.pop("depth_file", None)  # kept for the manifest
+            record.pop("files", None)  # kept for the manifest
             file.write(("," if position else "") + "\n  " + json.dumps(record, ensure_ascii=False))
         file.write("\n ]\n}\n")
 

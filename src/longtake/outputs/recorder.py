@@ -42,9 +42,9 @@ THUMBS = 6
 class Recorder:
     """Context manager that takes predictions one by one and leaves a take's files in a folder.
 
-    While it runs: cloud.ply, trajectory.txt, depth/ and cameras.jsonl.part grow together, frame by frame. When it ends,
-    also by Ctrl-C or an error, they become whole: cameras.json, depth/depth.json, report.png, report.html,
-    manifest.json. The exception passes on; the manifest's status says what happened.
+    While it runs: cloud.ply, trajectory.txt, cameras.jsonl.part and the frames' files in depth/, confidence/ and
+    images/ grow together. When it ends, also by Ctrl-C or an error, they become whole: cameras.json, depth/depth.json,
+    report.png, report.html, manifest.json. The exception passes on; the manifest's status says what happened.
     Earlier frames that a family revises later stay as they were first predicted.
     """
 
@@ -234,7 +234,8 @@ class Recorder:
     def _written(self) -> list[str]:
         lines = [names.CAMERA_LINES] if not (self.out / names.CAMERAS).exists() else []
         report = [names.REPORT_PICTURE, names.REPORT_PAGE] if self._report else []
-        return [names.CLOUD, names.TRAJECTORY, names.CAMERAS, *lines, names.DEPTH_NOTE, *report, names.MANIFEST]
+        folders = [names.DEPTH_NOTE, names.CONFIDENCE_FOLDER, names.IMAGE_FOLDER]
+        return [names.CLOUD, names.TRAJECTORY, names.CAMERAS, *lines, *folders, *report, names.MANIFEST]
 
     def _hashes(self) -> Iterator[tuple[str, str, int]]:
         for name in self._written():
@@ -243,7 +244,7 @@ class Recorder:
                 if name not in self._digests:  # the manifest is written twice, and a cloud may be long
                     self._digests[name] = sha256_of(path), path.stat().st_size
                 yield name, *self._digests[name]
-        yield from self._files.hashed_depth()
+        yield from self._files.hashed_frames()
 
     def _facts(self) -> Facts:
         return Facts(run=self.run, summary=self.summary(), is_metric=self._is_metric, notes=self._portable_notes())

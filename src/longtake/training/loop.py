@@ -28,7 +28,7 @@ from longtake.training.heldout import HeldOut
 from longtake.training.learners import make_learner
 from longtake.training.losses import LossWeights
 from longtake.training.muon import ADAM_SIZE
-from longtake.training.precompile import later_shapes, start
+from longtake.training.precompile import Ready, later_shapes, start
 from longtake.training.schedule import CURRICULA, Schedule, Stage
 from longtake.training.shapes import Shape, shape_of
 from longtake.training.snapshot import load_learner, save_learner
@@ -121,6 +121,8 @@ class Trainer:
         self.schedule = Schedule(
             CURRICULA[config.curriculum], config.rate, config.warmup, config.flat, index=config.start_stage
         )
+        first = shape_of(self.schedule.stage, 0, config.frames_per_step)
+        self.ready = Ready(config.out / "precompile.log", first) if config.compiled and self.gpu else None
         self.steps: dict[tuple[Shape, float], Step] = {}
         self.step_count, self.frame_count = 0, 0
         self.flow_ratio = 1.0
@@ -182,7 +184,12 @@ class Trainer:
         stage = self.schedule.stage
         # With enough devices each keeps a size of its own: fewer graphs, and all sizes in every update.
         several = self.crew.size >= len(stage.sizes)
-        step = self.step_for(stage, self.crew.rank if several else self.step_count + self.crew.rank)
+        turn = self.crew.rank if several else self.step_count + self.crew.rank
+        if self.ready is not None and not several:
+            sizes = [shape_of(stage, i, self.config.frames_per_step) for i in range(len(stage.sizes))]
+            turns = self.ready.turns(sizes)
+            turn = turns[turn % len(turns)]
+        step = self.step_for(stage, turn)
         step.run()
         self.crew.mean_(self.flat.gradients)
         norm = self.flat.clip(self.config.clip)
@@ -205,6 +212,8 @@ class Trainer:
         self.sums = {}
         self.flow_ratio = parts["flow"] / max(parts["flow_zero"], 1e-9)
         stage = self.schedule.stage
+        if self.ready is not None:
+            self.ready.look()
         self.log(
             {
                 "event": "train",

@@ -58,7 +58,11 @@ class LiveLine:
             self._shown = time.monotonic()
             print(describe(progress), file=sys.stderr, flush=True)
 
+    def stop(self) -> None:
+        """Take the line away. Calling it twice is fine."""
+        self._live.stop()
+
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._live.stop()
+        self.stop()
