@@ -10,7 +10,7 @@ N = h*w, S the number of state tokens. `Growing` is the state of families whose 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Self
 
@@ -134,6 +134,11 @@ class Heads:
         None  # (n, 3, 3) in pixels, where a head predicts them; else they are fitted to the points
     )
     written: Tensor | None = None  # (n,) mean rate at which the view was written to the memory, where a rule says so
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> Heads:
+        """Apply a function to every tensor there is."""
+        named = ((f.name, getattr(self, f.name)) for f in fields(self))
+        return Heads(**{name: function(tensor) for name, tensor in named if tensor is not None})
 
 
 @dataclass(frozen=True, slots=True)

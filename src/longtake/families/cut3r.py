@@ -21,7 +21,7 @@ from longtake.families.contract import Capabilities, refuse
 from longtake.families.published import check_heads, rebuild, refuse_unknown_modes
 from longtake.frame import PATCH, Exchange, Flags, Heads, PixelMap, Policy, State, Tokens, Views
 from longtake.memory.recurrent import RecurrentMemory
-from longtake.nn.rope import grid_positions
+from longtake.nn import drawn, grid_positions
 from longtake.rules.contract import Rule, begin_buffers, wants
 from longtake.rules.table import get_rule
 from longtake.tokenize.images import prepare
@@ -145,8 +145,8 @@ class Cut3r(nn.Module):
         self.image_encoder = encoder(3, c.encoder_depth, c.encoder_heads, stem=c.stem, rounded_rope=c.rounded_rope)
         self.ray_encoder = encoder(6, c.ray_depth, c.ray_heads) if c.ray_depth else None
         # Stand-ins of the plain forward for an absent image or ray map.
-        self.missing_image = nn.Parameter(torch.randn(1, c.encoder_width) * 0.02) if c.ray_depth else None
-        self.missing_rays = nn.Parameter(torch.randn(1, c.encoder_width) * 0.02) if c.ray_depth else None
+        self.missing_image = drawn(1, c.encoder_width) if c.ray_depth else None
+        self.missing_rays = drawn(1, c.encoder_width) if c.ray_depth else None
         self.memory = RecurrentMemory(
             c.encoder_width,
             c.decoder_width,

@@ -20,7 +20,7 @@ from longtake.frame import PATCH, Exchange, Flags, State, Stats, Tokens
 from longtake.memory.pose_memory import PoseMemory
 from longtake.memory.recurrent_statistics import Probe, mean_map, row_entropy
 from longtake.memory.twin import TwinLayer
-from longtake.nn import RopeTable, layer_norm, rope_table
+from longtake.nn import RopeTable, drawn, layer_norm, rope_table
 
 TwinTables = tuple[tuple[RopeTable, RopeTable], tuple[RopeTable, RopeTable]]
 
@@ -63,10 +63,10 @@ class RecurrentMemory(nn.Module):
         self.width, self.depth, self.rope_base = width, depth, rope_base
         self.head_dims = (width // state_heads, width // image_heads)
         self.state_size, self.state_layout = state_size, state_layout
-        self.start = nn.Parameter(torch.randn(state_size, feature_width))
+        self.start = drawn(state_size, feature_width, scale=1.0)
         self.embed_state = nn.Linear(feature_width, width)
         self.embed_image = nn.Linear(feature_width, width)
-        self.pose_token = nn.Parameter(torch.randn(1, 1, width) * 0.02)
+        self.pose_token = drawn(1, 1, width)
         self.layers = nn.ModuleList(TwinLayer(width, state_heads, image_heads, mlp_ratio) for _ in range(depth))
         self.state_norm, self.image_norm = layer_norm(width), layer_norm(width)
         self.pose_memory = PoseMemory(

@@ -54,7 +54,8 @@ def main(  # noqa: PLR0913
     Args:
         words: A data set and its folder; or a take, a folder of takes, or the folder of heldout_v1 and office_walk.
         model: A name that `longtake models` lists.
-        weights: Weight file, for models whose weights are not in the package or to measure others.
+        weights: Weight file, for models whose weights are not in the package or to measure others; `hub` downloads
+            the official one.
         rules: Update rules, separated by commas.
         reset_every: Start the memory over every so many frames.
         size: Longer side of the image that the model sees, in pixels; by default the model's own.

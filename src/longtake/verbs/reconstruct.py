@@ -44,7 +44,7 @@ def main(  # noqa: PLR0913
         source: A video file, a folder of images, an image, or a glob in quotes.
         out: Folder for the results; by default out/NAME OF THE SOURCE.
         model: A name that `longtake models` lists.
-        weights: Weight file, for models whose weights are not in the package.
+        weights: Weight file, for models whose weights are not in the package; `hub` downloads the official one.
         rule: Update rule of a recurrent memory, by default ttt3r; `longtake rules` lists them.
         reset_every: Start the memory over every so many frames; the poses are chained.
         window: Full attention (vggt) reads at most so many frames at once, the first and the newest; by default all.
