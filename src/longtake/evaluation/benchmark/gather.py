@@ -13,7 +13,7 @@ from longtake.evaluation.tables import Grid
 
 PLAIN = ("ate_sim3", "ate_se3", "ate_origin", "spread", "ate_over_spread", "rpe_trans", "rpe_rot_deg", "rot_deg",
          "rot_deg_identity", "translation_direction_deg", "acc", "acc_med", "comp", "comp_med", "nc", "nc_med",
-         "chamfer", "f_score", "fps", "latency_ms_p50", "latency_ms_p95")  # fmt: skip
+         "chamfer", "f_score", "fps", "latency_ms_p50", "latency_ms_p95", "state_mb", "peak_mb")  # fmt: skip
 WEIGHTED = ("absrel_", "delta1_", "rmse_")
 
 PATHS = (("ATE", "ate_sim3", 3), ("SE(3)", "ate_se3", 3), ("first pose", "ate_origin", 3),
@@ -38,11 +38,12 @@ SUBJECTS = (
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One model under one rule at one length, over all sequences."""
+    """One model under one rule at one length, over all sequences; or at the end of each, however long."""
 
     model: str
     rule: str
-    length: int
+    length: int  # of the longest sequence, where they differ
+    shortest: int
     figures: Mapping[str, float]  # only those that at least one sequence has
     counted: Mapping[str, int]  # how many sequences each figure is made of
     sequences: int  # that were tried
@@ -68,32 +69,31 @@ def told_apart(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         differs = [k for k in settings if any(s[k] != settings[k] for s in alike)]
         rule = run["rule"] + "".join(f", {k.removesuffix('_sha256')} {str(settings[k])[:8]}" for k in differs)
         before = merged.get((run["sequence"], run["model"], rule), {"by_length": {}})
-        together = before["by_length"] | run["by_length"]
+        own = {("end" if "whole" in each else n): each for n, each in run["by_length"].items()}
+        together = before["by_length"] | own
         merged[run["sequence"], run["model"], rule] = {**run, "rule": rule, "by_length": together}
     return list(merged.values())
 
 
 def gather(runs: Sequence[Mapping[str, Any]]) -> list[Row]:
     """Return a row for each model, rule and length."""
-    groups: dict[tuple[str, str, int], list[Mapping[str, Any]]] = {}
+    groups: dict[tuple[str, str, int | None], list[Mapping[str, Any]]] = {}
     for run in runs:
         for length, figures in run["by_length"].items():
-            about = figures
-            if figures["status"] == "ok":
-                about = figures | {
-                    k: run[f"{k[:-3]}_bytes"] / 1e6 for k in ("state_mb", "peak_mb") if run[f"{k[:-3]}_bytes"]
-                }
-            groups.setdefault((run["model"], run["rule"], int(length)), []).append(about)
-    return [_row(*key, group) for key, group in groups.items()]
+            known = {f"{k}_mb": figures[f"{k}_bytes"] / 1e6 for k in ("state", "peak") if figures.get(f"{k}_bytes")}
+            frames = int(figures.get("whole", length))
+            key = (run["model"], run["rule"], None if "whole" in figures else frames)
+            groups.setdefault(key, []).append({**figures, **known, "length": frames})
+    return [_row(model, rule, group) for (model, rule, _), group in groups.items()]
 
 
-def _row(model: str, rule: str, length: int, group: Sequence[Mapping[str, Any]]) -> Row:
+def _row(model: str, rule: str, group: Sequence[Mapping[str, Any]]) -> Row:
     done = [each for each in group if each["status"] == "ok"]
     figures, counted = {}, {}
     names = dict.fromkeys(name for each in done for name in each)
     for name in names:
         weighted = name.startswith(WEIGHTED)
-        if not weighted and name not in (*PLAIN, "state_mb", "peak_mb"):
+        if not weighted and name not in PLAIN:
             continue
         known = [each for each in done if each.get(name) is not None]
         weights = [each["depth_pixels"] if weighted else 1 for each in known]
@@ -101,7 +101,8 @@ def _row(model: str, rule: str, length: int, group: Sequence[Mapping[str, Any]])
             figures[name] = float(np.average([each[name] for each in known], weights=weights))
             counted[name] = len(known)
     spent = sum(each["status"] == "out of memory" for each in group)
-    return Row(model, rule, length, figures, counted, len(group), len(done), spent)
+    lengths = [each["length"] for each in (done or group)]
+    return Row(model, rule, max(lengths), min(lengths), figures, counted, len(group), len(done), spent)
 
 
 def grids(rows: Sequence[Row]) -> list[Grid]:
@@ -111,7 +112,8 @@ def grids(rows: Sequence[Row]) -> list[Grid]:
         cells = []
         for row in sorted(rows, key=lambda row: (row.length, row.model, row.rule)):
             marks = "" if row.reached == row.sequences else f" of {row.sequences}"
-            head = (row.model, row.rule, str(row.length), f"{row.reached}{marks}")
+            frames = str(row.length) if row.shortest == row.length else f"{row.shortest} to {row.length}"
+            head = (row.model, row.rule, frames, f"{row.reached}{marks}")
             cells.append((*head, *(_cell(row, name, digits) for _, name, digits in columns)))
         out.append(
             Grid(title, ("model", "rule", "frames", "sequences", *(head for head, _, _ in columns)), tuple(cells), 2)

@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -32,25 +32,58 @@ class FrameResult:
     central: np.ndarray  # (m,) bool: inside the crop that is compared
 
 
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What a model said of one frame, on the host, so that nothing here holds the device's memory."""
+
+    frame: PosedFrame  # the truth, without its picture
+    pixel_map: PixelMap | None
+    depth: np.ndarray  # (H, W)
+    points: np.ndarray  # (H, W, 3) in the camera's own frame
+    pose: np.ndarray  # (4, 4) world_from_cam
+    image: np.ndarray  # (H, W, 3) uint8, what the model saw
+
+    @classmethod
+    def of(cls, frame: PosedFrame, pixel_map: PixelMap | None, p: Prediction) -> Said:
+        """Take what is scored from a prediction; `pixel_map` goes before the prediction's own."""
+        depth, points, pose, image = (
+            each.detach().cpu() for each in (p.depth, p.points_self, p.world_from_cam, p.image)
+        )
+        own = p.pixel_map if pixel_map is None else pixel_map
+        return cls(frame, own, depth.float().numpy(), points.float().numpy(), pose.double().numpy(), image.numpy())
+
+
 @dataclass(slots=True)
 class Gathered:
-    """Frames in the order in which they were used."""
+    """Frames in the order in which they were used.
+
+    A family that revises says something new of every earlier frame with each new one. Only its last word is worked on:
+    when the frame is no longer revised, or when figures are wanted.
+    """
 
     protocol: Protocol
     expected: int  # frames that the walk will have
-    frames: list[FrameResult] = field(default_factory=list)
+    open: dict[int, Said] = field(default_factory=dict)  # by index: of the last step, which the next may revise
+    done: dict[int, FrameResult] = field(default_factory=dict)  # by index
 
-    def add(self, frame: PosedFrame, prediction: Prediction, pixel_map: PixelMap | None) -> None:
-        """Keep a new frame, or the model's newer word about one."""
-        at = next((i for i in range(len(self.frames) - 1, -1, -1) if self.frames[i].name == frame.name), None)
-        result = self._result(frame, prediction, pixel_map)
-        if at is None:
-            self.frames.append(result)
-        else:
-            self.frames[at] = result
+    def add(self, frame: PosedFrame, last: Prediction, pixel_map: PixelMap | None) -> None:
+        """Keep what one step said: of its frame and, where a family revises, of frames of the step before."""
+        about = {index: (before.frame, before.pixel_map) for index, before in self.open.items()}
+        about[frame.index] = replace(frame, image=frame.image[:0]), pixel_map
+        said = {p.index: Said.of(*about[p.index], p) for p in (*last.revised, last)}
+        self._work({index: before for index, before in self.open.items() if index not in said})
+        self.open = said
 
-    def _result(self, frame: PosedFrame, p: Prediction, pixel_map: PixelMap | None) -> FrameResult:
-        depth = p.depth.detach().cpu().double().numpy()
+    def frames(self) -> list[FrameResult]:
+        """Return every frame under the model's last word so far, in order."""
+        self._work(self.open)
+        return [self.done[index] for index in sorted(self.done)]
+
+    def _work(self, said: Mapping[int, Said]) -> None:
+        self.done |= {index: self._result(each) for index, each in said.items()}
+
+    def _result(self, p: Said) -> FrameResult:
+        frame, pixel_map, depth = p.frame, p.pixel_map, p.depth.astype(np.float64)
         none = np.zeros(0, np.float32)
         pair, cropped = (none, none), 0
         cloud = (np.zeros((0, 3), np.float32),) * 2 + (np.zeros((0, 3), np.uint8), np.zeros(0, bool))
@@ -67,12 +100,12 @@ class Gathered:
             pair = (sampled[seen][::step].astype(np.float32), frame.depth[seen][::step].astype(np.float32))
             cropped = int((valid & ~inside).sum())
             if frame.intrinsics is not None:
-                cloud = self._cloud(frame, valid, p, pixel_map)
+                cloud = self._cloud(frame, valid, p)
         true_pose = frame.world_from_cam
         return FrameResult(
             name=frame.name,
             true_pose=true_pose if true_pose is not None and np.isfinite(true_pose).all() else None,
-            pose=p.world_from_cam.detach().cpu().double().numpy(),
+            pose=p.pose,
             depth=pair,
             cropped=cropped,
             points=cloud[0],
@@ -82,10 +115,10 @@ class Gathered:
         )
 
     def _cloud(
-        self, frame: PosedFrame, valid: np.ndarray, p: Prediction, pixel_map: PixelMap | None
+        self, frame: PosedFrame, valid: np.ndarray, p: Said
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Pair each pixel of the model with the true depth nearest to its centre."""
-        height, width = p.depth.shape
+        pixel_map, (height, width) = p.pixel_map, p.depth.shape
         (sx, sy), (ox, oy) = ((1.0, 1.0), (0.0, 0.0)) if pixel_map is None else (pixel_map.scale, pixel_map.offset)
         u = np.rint((np.arange(width) + ox + 0.5) / sx - 0.5).astype(int).clip(0, valid.shape[1] - 1)
         v = np.rint((np.arange(height) + oy + 0.5) / sy - 0.5).astype(int).clip(0, valid.shape[0] - 1)
@@ -102,9 +135,9 @@ class Gathered:
         central[crop] = True
         at = (rows, columns)
         return (
-            p.points_self.detach().cpu().float().numpy()[at],
+            p.points[at],
             np.stack([x, y, z], -1).astype(np.float32),
-            p.image.detach().cpu().numpy()[at],
+            p.image[at],
             central[at],
         )
 
