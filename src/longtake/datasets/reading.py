@@ -172,7 +172,10 @@ def open_each(
     Raises InputError if there is none, or if not one has a usable frame.
     """
     if not found:
-        raise InputError(f"{folder}: no {dataset} sequence here. Wanted: {layout}")
+        raise InputError(
+            f"{folder}: no {dataset} sequence here; pass the root of a data set or one of its sequences. "
+            f"Wanted: {layout}."
+        )
     sequences: list[LazySequence] = []
     for path in found:
         try:

@@ -97,7 +97,7 @@ def main(  # noqa: PLR0913
         return print_published([Path(word) for word in words], markdown)
     wanted = _parse_rules(rules)
     if batch < 1:
-        raise InputError(f"batch {batch}: at least one take must run.")
+        raise InputError(f"batch {batch}: give a batch of at least 1.")
     if len(words) not in (1, 2):
         came = " ".join(words) or "nothing"
         raise InputError(f"longtake evaluate got {came}; give FOLDER for the yardstick, or DATASET and FOLDER.")
