@@ -82,7 +82,7 @@ def test_frames_are_chosen_as_the_protocol_says() -> None:
     chosen = Protocol("rgbd", start=1, stride=3, max_frames=3, lengths=(2, 3, 50), cloud_points=500)
     found = walk(Knower(POSES), Room(POSES), chosen)
     assert found.used == ["1.png", "4.png", "7.png"]
-    assert found.by_length[50] == {"status": "too short", "reason": "the sequence gives 3 frames"}
+    assert found.by_length[50] == {"status": "too short", "reason": "the sequence gives 3 of them"}
     assert len(found.latencies_ms) == len(found.poses) == 3
     assert walk(Knower(POSES), Room(POSES), Protocol("rgbd", lengths=(2, 50))).used == ["0.png", "1.png"]
 

@@ -60,6 +60,9 @@ def run_dataset(
     console.print(f"report: {page}", markup=False, soft_wrap=True)
     if markdown:
         write_text(markdown, to_markdown(report.tables))
+    if not any(each["status"] == "ok" for run in runs for each in run["by_length"].values()):
+        why = f"{report.remarks[-1]}. Mend that, or choose other frames or lengths; {page} has every reason."
+        raise InputError(f"nothing could be measured: {why}")
     return 0
 
 

@@ -29,6 +29,7 @@ class Clouds:
     colors: np.ndarray  # (n, 3) uint8
     seen_from: np.ndarray  # (n, 3) true camera centres
     poses: np.ndarray  # (t, 4, 4) true cameras
+    path: np.ndarray  # (t, 3) predicted camera centres, moved as the points
 
 
 def score_cloud(frames: Sequence[FrameResult], protocol: Protocol) -> tuple[Scored, Clouds | None]:
@@ -75,7 +76,9 @@ def score_cloud(frames: Sequence[FrameResult], protocol: Protocol) -> tuple[Scor
     if lost:
         reasons["cloud_points_lost"] = f"{lost} points have no finite prediction and are left out of the cloud"
     poses = np.stack([frame.true_pose for frame in used if frame.true_pose is not None])
-    return (figures, reasons), Clouds(_moved(p, found.target_from_source), g, colors, seen_from, poses)
+    aligned = found.target_from_source @ true_world_from_first
+    path = _moved(fit.predicted(np.stack([(restart @ frame.pose)[:3, 3] for frame in used])), aligned)
+    return (figures, reasons), Clouds(_moved(p, found.target_from_source), g, colors, seen_from, poses, path)
 
 
 def _inverse(pose: np.ndarray) -> np.ndarray:

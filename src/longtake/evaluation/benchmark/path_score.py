@@ -34,7 +34,7 @@ def score_path(frames: Sequence[FrameResult]) -> Scored:
     figures |= {"translation_direction_deg": base.direction, "poses_lost": base.unusable}
     if len(truth) == 1:
         reasons |= dict.fromkeys(NAMES, "one pose: there is nothing to align and no motion")
-        return dict.fromkeys(figures) | {"poses_compared": 1, "spread": 0.0}, reasons
+        return figures | dict.fromkeys(NAMES) | {"spread": 0.0}, reasons
     if base.unusable:
         why = f"{base.unusable} predicted poses are not finite"
         figures |= dict.fromkeys(("ate_sim3", "ate_se3", "ate_origin"), base.spread)

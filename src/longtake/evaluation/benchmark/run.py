@@ -89,7 +89,10 @@ def _record(
     scored = [n for n, each in done.by_length.items() if each["status"] == "ok"]
     names = ("latencies_ms", "state_bytes", "peak_bytes", "is_metric", "sizes", "out_of_memory_at")
     facts = {name: getattr(done, name) for name in names}
-    dropped = list(dict.fromkeys([*map(tuple, sequence.dropped), *done.skipped]))
+    place = {name: i for i, name in enumerate(sequence.frame_names())}
+    dropped = sorted(
+        dict.fromkeys([*map(tuple, sequence.dropped), *done.skipped]), key=lambda each: place.get(each[0], -1)
+    )
     last = done.by_length[max(scored)] if scored else {}
     return {
         "key": key,
