@@ -84,6 +84,7 @@ sys.exit(cli.main([*words, "--lengths", "3,6,120", "--json", "out"]))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits the memory of a process like this")
 def test_a_cache_grows_until_the_system_refuses(tmp_path: Path) -> None:
     write_take(tmp_path / "take", frames=120)

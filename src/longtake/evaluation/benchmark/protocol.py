@@ -68,10 +68,10 @@ class Protocol:
         limit, cap = self.depth_limits
         most = f"at most {self.max_frames}" if self.max_frames else "all"
         every = "every frame" if self.stride == 1 else f"one in {self.stride}"
-        points = f"at most {self.cloud_points:,} a cloud, evenly chosen" if self.cloud_points else "all"
+        points = f"at most {self.cloud_points:,} a cloud, the same share of every frame" if self.cloud_points else "all"
         pixels = "all pixels"
         if self.depth_pixels:
-            pixels = f"every k-th pixel of each frame where a sequence has more than {self.depth_pixels:,}"
+            pixels = f"at most {self.depth_pixels:,} pixels, the same share of every frame"
         seen = {
             "crop": "resized, then cut at the centre to whole patches; true depth outside is left out and counted",
             "resize": "squeezed to whole patches (Lanczos), nothing is cut",

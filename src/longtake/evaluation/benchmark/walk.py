@@ -70,7 +70,7 @@ def walk(
     lengths = sorted(n for n in protocol.lengths if n <= len(positions)) if protocol.lengths else [len(positions)]
     for n in sorted(set(protocol.lengths) - set(lengths)):
         out.by_length[n] = {"status": "too short", "reason": f"the sequence gives {_reach(sequence, protocol)} of them"}
-    gathered = Gathered(protocol, max(len(positions), 1))
+    gathered = Gathered(protocol)
     for frame in _frames(sequence, positions, out):
         picture, pixel_map = (frame.image, None) if image_size is None else image_size(frame.image)
         start_counting(device)  # anew for each step: what the figures between two steps take is not the model's
