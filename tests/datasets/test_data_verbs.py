@@ -85,7 +85,7 @@ def test_check_refuses_what_it_does_not_know(tmp_path: Path, capsys: pytest.Capt
     for words, said in (
         ([str(tmp_path)], "no known layout; it holds nothing"),
         ([str(tmp_path / "x")], "no such folder"),
-        ([str(tmp_path), "--dataset", "7-scenes"], "known are 7scenes"),
+        ([str(tmp_path), "--dataset", "7-scenes"], "Did you mean '7scenes'? Known are 7scenes"),
         ([str(tmp_path), "--frames", "0"], "at least one frame"),
     ):
         assert cli.main(["data", "check", *words]) == 2

@@ -129,7 +129,7 @@ def test_unknown_layouts_and_folders_are_refused(tmp_path: Path) -> None:
         detect(tmp_path)
     with pytest.raises(InputError, match="no such folder"):
         detect(tmp_path / "nowhere")
-    with pytest.raises(InputError, match="no data set 'tumm'; known are 7scenes"):
+    with pytest.raises(InputError, match="no data set 'tumm'. Did you mean 'tum'\\? Known are 7scenes"):
         open_sequence("tumm", tmp_path)
     with pytest.raises(InputError, match="no scannet sequence here"):
         open_sequence("scannet", tmp_path)

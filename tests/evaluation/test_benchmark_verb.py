@@ -25,7 +25,7 @@ NAMES = {  # what every record names
     *("absrel_scale_shift", "delta1_scale_shift", "absrel_constant", "acc", "comp", "nc", "fps", "state_bytes"),
     "peak_bytes",
 }
-TOO_SHORT = "too short: the sequence gives 5 frames"
+TOO_SHORT = "too short: the sequence gives 5 of them"
 
 
 @pytest.fixture
@@ -83,13 +83,17 @@ def test_one_json_a_sequence_a_report_and_pictures(folder: Path, capsys: pytest.
             each["settings"]
         )
     ate = np.mean([next(iter(record(folder, name)["runs"].values()))["by_length"]["3"]["ate_sim3"] for name in "ab"])
-    (row,) = [line.split() for line in printed.splitlines() if line.split()[1:4] == ["overwrite", "3", "2"]][:1]
-    assert float(row[4]) == pytest.approx(ate, abs=6e-4)
+    assert "Camera path: longtake-small" in printed and "0 of 2" in printed
+    (row,) = [line.split() for line in printed.splitlines() if line.split()[:2] == ["overwrite", "3"]][:1]
+    assert float(row[3]) == pytest.approx(ate, abs=6e-4)
     page, text = (out / "report.html").read_text(), (out / "report.md").read_text()
     for said in ("What changes a number", TOO_SHORT, "point-to-point ICP", "5 of 5 frames", "PNG / 1000 m"):
         assert said in page and said in text
     assert "<script" not in page and "http" not in page
-    for name in ("ate_sim3.png", "absrel_scale.png", "acc.png", "clouds-a.png", "clouds-b.png"):
+    assert [run["by_length"][n]["state_bytes"] for run in runs for n in ("3", "5")] == [runs[0]["state_bytes"]] * 4
+    assert all(0 < run["by_length"]["3"]["peak_bytes"] <= run["by_length"]["5"]["peak_bytes"] for run in runs)
+    plots = ("ate_sim3", "absrel_scale", "acc", "state_mb", "peak_mb")
+    for name in (*(f"{plot}.png" for plot in plots), "clouds-a.png", "clouds-b.png"):
         assert name in page and name in text
         with Image.open(out / name) as picture:
             assert picture.width > 1000 and np.asarray(picture).std() > 5
@@ -163,7 +167,9 @@ def test_every_layout_runs_from_end_to_end(layout: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (["evaluate", "rgbd2", "x"], "there is no data set 'rgbd2'"),
+        (["evaluate", "rgdb", "x"], "there is no data set 'rgdb'. Did you mean 'rgbd'? Known are 7scenes, bonn"),
+        (["evaluate", "rgbd", "x"], "x: no such folder; pass the root of a data set"),
+        (["evaluate", "rgbd", __file__], "is a file, not a folder; pass the root"),
         (["evaluate"], "got nothing; give FOLDER for the yardstick, or DATASET and FOLDER"),
         (["evaluate", "a", "b", "c"], "got a b c"),
         (["evaluate", "x", "--lengths", "5"], "--lengths: only for a data set"),
@@ -171,6 +177,7 @@ def test_every_layout_runs_from_end_to_end(layout: str, tmp_path: Path) -> None:
         (["evaluate", "rgbd", "x", "--lengths", "5,x"], "give whole numbers separated by commas"),
         (["evaluate", "rgbd", "x", "--lengths", "0"], "lengths"),
         (["evaluate", "rgbd", "x", "--stride", "0"], "stride 0"),
+        (["evaluate", "x", "--window", "8"], "--window: only for a data set"),
         (["evaluate", "--table", "x"], "holds no results"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

@@ -14,9 +14,10 @@ from benchmark_room import HEIGHT, WIDTH, Knower, Room, cameras
 
 from longtake.errors import InputError
 from longtake.evaluation.benchmark import cloud_score, depth_score, path_score
+from longtake.evaluation.benchmark.gathered import Gathered
 from longtake.evaluation.benchmark.protocol import Protocol
 from longtake.evaluation.benchmark.walk import Walk, walk
-from longtake.frame import Prediction
+from longtake.frame import Frame, Prediction
 
 ZERO = ("ate_sim3", "rpe_trans", "rpe_rot_deg", "rot_deg", "translation_direction_deg", "ate_over_spread",
         "absrel_scale", "absrel_scale_shift", "acc", "acc_med", "comp", "comp_med", "chamfer")  # fmt: skip
@@ -61,7 +62,8 @@ def test_a_depth_of_one_scale_a_frame_is_not_forgiven() -> None:
     assert figures["absrel_scale"] > 0.2
 
 
-def test_a_length_is_what_a_walk_of_that_length_gives() -> None:
+@pytest.mark.parametrize("most", [{"cloud_points": 0}, {"cloud_points": 300, "depth_pixels": 1000}])
+def test_a_length_is_what_a_walk_of_that_length_gives(most: dict[str, int]) -> None:
     noisy = np.random.default_rng(0).normal(size=(12, 3)) * 0.1
 
     def wrong(i: int, p: Prediction) -> Prediction:
@@ -69,12 +71,13 @@ def test_a_length_is_what_a_walk_of_that_length_gives() -> None:
         pose[:3, 3] += torch.from_numpy(noisy[i])
         return replace(p, world_from_cam=pose)
 
-    whole = walk(Knower(POSES, spoil=wrong), Room(POSES), Protocol("rgbd", lengths=(3, 5), cloud_points=0))
+    whole = walk(Knower(POSES, spoil=wrong), Room(POSES), Protocol("rgbd", lengths=(3, 5), **most))
     for n in (3, 5):
-        part = walk(Knower(POSES, spoil=wrong), Room(POSES), Protocol("rgbd", max_frames=n, cloud_points=0))
+        part = walk(Knower(POSES, spoil=wrong), Room(POSES), Protocol("rgbd", max_frames=n, **most))
         for name in path_score.NAMES + depth_score.NAMES:
             assert whole.by_length[n][name] == part.by_length[n][name], name
         assert whole.by_length[n]["acc"] == pytest.approx(part.by_length[n]["acc"], rel=1e-9)
+        assert whole.by_length[n]["cloud_points"] == part.by_length[n]["cloud_points"]
     assert whole.by_length[3]["ate_sim3"] != whole.by_length[5]["ate_sim3"]
 
 
@@ -82,7 +85,7 @@ def test_frames_are_chosen_as_the_protocol_says() -> None:
     chosen = Protocol("rgbd", start=1, stride=3, max_frames=3, lengths=(2, 3, 50), cloud_points=500)
     found = walk(Knower(POSES), Room(POSES), chosen)
     assert found.used == ["1.png", "4.png", "7.png"]
-    assert found.by_length[50] == {"status": "too short", "reason": "the sequence gives 3 frames"}
+    assert found.by_length[50] == {"status": "too short", "reason": "the sequence gives 3 of them"}
     assert len(found.latencies_ms) == len(found.poses) == 3
     assert walk(Knower(POSES), Room(POSES), Protocol("rgbd", lengths=(2, 50))).used == ["0.png", "1.png"]
 
@@ -178,6 +181,23 @@ def test_fewer_pixels_are_evenly_chosen_and_counted() -> None:
     assert part["absrel_constant"] == pytest.approx(whole["absrel_constant"], rel=0.05)
 
 
+def test_every_frame_keeps_the_same_share_of_its_pixels() -> None:
+    """Else the medians that align clouds would lean towards frames with little depth."""
+    gathered, room, stream = Gathered(Protocol("rgbd", cloud_points=400, depth_pixels=2000)), Room(POSES), Knower(POSES)
+    known = []
+    for i in range(12):
+        depth = room[i].depth
+        assert depth is not None
+        depth[: 2 + 2 * i] = 0
+        frame = replace(room[i], depth=depth)
+        known.append((depth > 0).sum())
+        gathered.add(frame, stream.step(Frame(frame.image, frame.time, frame.index, frame.name)), None)
+    frames = gathered.frames()
+    for kept, most in (([len(f.depth["true"]) for f in frames], 2000), ([len(f.cloud["true"]) for f in frames], 800)):
+        np.testing.assert_allclose(kept, most / sum(known) * np.array(known), atol=3)
+        assert sum(kept) == pytest.approx(most, abs=5)
+
+
 def test_an_error_that_is_not_about_memory_is_not_taken_for_it() -> None:
     def broken(i: int, p: Prediction) -> Prediction:
         raise RuntimeError("shapes do not fit")
@@ -196,8 +216,9 @@ def test_lost_depth_scores_as_zero() -> None:
     assert (nothing["absrel_scale"], nothing["delta1_metric"]) == (1, 0)
 
 
-def test_an_empty_sequence_gives_an_empty_walk() -> None:
-    assert walk(Knower(POSES), Room(POSES[:0]), Protocol("rgbd")) == Walk(peak_bytes=pytest.approx(1e9, rel=10))
+def test_an_empty_sequence_gives_an_empty_walk_with_a_reason() -> None:
+    nothing = {"status": "no frame", "reason": "no frame of the sequence can be used", "whole": 0}
+    assert walk(Knower(POSES), Room(POSES[:0]), Protocol("rgbd")) == Walk(by_length={0: nothing})
 
 
 @pytest.mark.parametrize(

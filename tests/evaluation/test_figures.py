@@ -229,3 +229,15 @@ def test_shapes_must_agree() -> None:
         depth_figures(np.ones(3), np.ones(4))
     with pytest.raises(ValueError, match="T, 4, 4"):
         pose_figures(np.ones((3, 4, 4)), np.ones((4, 4, 4)))
+
+
+@quick
+@given(seeds, st.floats(1, 1e4))
+def test_rounding_is_no_motion_and_small_motion_is(seed: int, away: float) -> None:
+    rng = np.random.default_rng(seed)
+    guess, true = random_path(6, seed), np.tile(np.eye(4), (6, 1, 1))
+    true[:, :3, 3] = away + away * 1e-16 * rng.normal(size=(6, 3))
+    still = pose_figures(guess, true)
+    assert still.spread == 0 and np.isnan([still.ate_over_spread, still.direction]).all()
+    true[:, :3, 3] += away * 1e-7 * rng.normal(size=(6, 3))
+    assert pose_figures(guess, true).spread > 0

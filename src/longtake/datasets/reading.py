@@ -145,7 +145,8 @@ def nothing_left(sequence: Sequence) -> str:
         return f"{sequence.name}: holds no frame. Check that the folder was unpacked completely."
     name, reason = sequence.dropped[0]
     more = f" and {len(sequence.dropped) - 1} more" if len(sequence.dropped) > 1 else ""
-    return f"{sequence.name}: no frame is left; dropped: {name} ({reason}){more}. Mend these files or fetch them again."
+    dropped = f"{name} ({reason.rstrip('.')}){more}"
+    return f"{sequence.name}: no frame is left; dropped: {dropped}. Mend these files or fetch them again."
 
 
 def pictures(folder: Path, pattern: str = "*") -> list[Path]:
@@ -172,7 +173,10 @@ def open_each(
     Raises InputError if there is none, or if not one has a usable frame.
     """
     if not found:
-        raise InputError(f"{folder}: no {dataset} sequence here. Wanted: {layout}")
+        raise InputError(
+            f"{folder}: no {dataset} sequence here; pass the root of a data set or one of its sequences. "
+            f"Wanted: {layout}."
+        )
     sequences: list[LazySequence] = []
     for path in found:
         try:

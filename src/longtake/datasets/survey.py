@@ -47,19 +47,21 @@ class Survey:
         """Say it all in words, leaving out the notes that have been `said` already."""
         size = f", {self.size[0]}x{self.size[1]}" if self.size else ""
         view = f", {self.field_of_view:.0f} degrees wide" if self.field_of_view else ""
+        unit = "" if any("scene units" in note for note in self.notes) else " m"
         looked = "" if self.looked_at >= self.frames else f" ({self.looked_at} looked at)"
         yield f"{self.name}: {self.frames} frames{looked}{size}{view}, {self.seconds:.1f} s"
         if self.depth_range and self.depth_known is not None:
             near, middle, far = self.depth_range
             yield (
                 f"  depth     in {self.depth_frames} of {self.looked_at} frames, {self.depth_known:.1%} of their pixels"
-                f" known, {near:.2f} to {far:.2f}, median {middle:.2f}"
+                f" known, {near:.2f} to {far:.2f}{unit}, median {middle:.2f}{unit}"
             )
         else:
             yield "  depth     none"
         if self.path_length is not None and self.extent is not None:
             sides = " x ".join(f"{side:.2f}" for side in self.extent)
-            yield f"  poses     in {self.posed_frames} frames, path {self.path_length:.2f} long within {sides}"
+            path = f"path {self.path_length:.2f}{unit} long within {sides}{unit}"
+            yield f"  poses     in {self.posed_frames} frames, {path}"
         else:
             yield "  poses     none"
         if self.agreement:
@@ -173,7 +175,7 @@ def _grouped(dropped: list[tuple[str, str]]) -> Iterator[str]:
     """One line a reason: how many frames, and the first names."""
     names: dict[str, list[str]] = {}
     for name, reason in dropped:
-        names.setdefault(reason, []).append(name)
+        names.setdefault(reason.rpartition(f"{name}: ")[2], []).append(name)  # without the file, another for each
     for reason, of in names.items():
         shown = ", ".join(of[:SHOWN]) + (f" and {len(of) - SHOWN} more" if len(of) > SHOWN else "")
         yield f"{shown}: {reason}"

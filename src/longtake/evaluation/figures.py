@@ -16,6 +16,7 @@ DELTA = 1.25
 FAR = 0.1  # translation directions count from this share of the largest distance on
 WORST_ANGLE = 180.0
 UNDIRECTED = 90.0  # what a translation of length zero scores: chance
+STILL = 1e-9  # spread of positions, over their size or 1, below which it is rounding and the camera stands still
 LENGTHS = (16, 32, 64, 128, 256)
 
 
@@ -39,7 +40,7 @@ class PoseFigures:
     identity: float  # the same for predicting no rotation
     direction: float  # median angle error of the translation from frame 0, over far frames; NaN if nothing moves
     ate: float  # RMSE of positions after Sim(3) alignment, metres
-    spread: float  # RMS distance of the true positions from their mean, metres
+    spread: float  # RMS distance of the true positions from their mean, metres; 0 if the true camera stands still
     ate_over_spread: float  # 0 to 1; NaN if the true camera stands still
     frames: int
     unusable: int  # predicted poses that were not finite
@@ -124,6 +125,12 @@ def relative_to_first(world_from_cam: np.ndarray) -> np.ndarray:
     return np.linalg.inv(world_from_cam[0]) @ world_from_cam
 
 
+def spread_of(positions: np.ndarray) -> float:
+    """Return the RMS distance of positions (T, 3) from their mean; 0 where all that moves is rounding (`STILL`)."""
+    spread = float(np.sqrt(((positions - positions.mean(0)) ** 2).sum(1).mean()))
+    return spread if spread > STILL * max(1.0, float(np.abs(positions).max())) else 0.0
+
+
 def pose_figures(predicted: np.ndarray, true: np.ndarray) -> PoseFigures:
     """Compare predicted and true world_from_cam, both (T, 4, 4); each may have a world (and scale) of its own."""
     p, g = np.asarray(predicted, np.float64), np.asarray(true, np.float64)
@@ -136,10 +143,10 @@ def pose_figures(predicted: np.ndarray, true: np.ndarray) -> PoseFigures:
     first_from_p, first_from_g = relative_to_first(p), relative_to_first(g)
     difference = first_from_p[:, :3, :3].transpose(0, 2, 1) @ first_from_g[:, :3, :3]
     rotation = np.where(usable, rotation_angle(difference), WORST_ANGLE)[1:]
+    spread = spread_of(g[:, :3, 3])
     away = np.linalg.norm(first_from_g[:, :3, 3], axis=1)
-    far = away > FAR * away.max()
+    far = (away > FAR * away.max()) & (spread > 0)
     direction = np.where(usable, angle_between(first_from_p[:, :3, 3], first_from_g[:, :3, 3]), WORST_ANGLE)[far]
-    spread = float(np.sqrt(((g[:, :3, 3] - g[:, :3, 3].mean(0)) ** 2).sum(1).mean()))
     ate = alignment_error(p[:, :3, 3], g[:, :3, 3]) if usable.all() else spread
     return PoseFigures(
         rotation=_mean(rotation),

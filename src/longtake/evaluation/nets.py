@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from longtake.families.cut3r import Cut3r
+from longtake.memory.keep import Keep
 from longtake.registry import Model
 from longtake.rules import Rule
 from longtake.stream import Streams
@@ -20,7 +20,7 @@ class Net:
     """A model under a name. `module` is the family's module as training and `longtake.load` have it."""
 
     name: str
-    module: Cut3r
+    module: Any  # a torch module that keeps `families.contract.Family`
 
     @classmethod
     def of(cls, model: Model) -> Net:
@@ -43,6 +43,11 @@ class Net:
             "device": str(parameter.device),
             "torch": torch.__version__,
         }
+
+
+def rules_of(model: Model) -> tuple[str, ...]:
+    """Return what a model is measured under unless something else is asked for: one name where rules do not apply."""
+    return ("overwrite", "ttt3r") if model.capabilities.rules else (Keep.name,)
 
 
 def untrained_twin(net: Net, seed: int = 0) -> Net:

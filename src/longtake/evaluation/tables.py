@@ -24,6 +24,7 @@ class Grid:
     head: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     labels: int = 1  # leading columns of words, aligned to the left
+    note: str = ""  # what the columns mean, for pages that have room for it
 
 
 FIGURES = ("AbsRel", "d<1.25", "rotation", "/identity", "direction", "ATE/spread", "(mean)", "focal %", "lost")
@@ -78,5 +79,5 @@ def to_markdown(grids: Sequence[Grid]) -> str:
     for grid in grids:
         rule = tuple("---" if column < grid.labels else "---:" for column in range(len(grid.head)))
         lines = ["| " + " | ".join(row) + " |" for row in (grid.head, rule, *grid.rows)]
-        parts.append("\n".join((f"**{grid.title}**", "", *lines)))
+        parts.append("\n".join((f"**{grid.title}**", "", *lines, *(("", grid.note) if grid.note else ()))))
     return "\n\n".join(parts) + "\n"

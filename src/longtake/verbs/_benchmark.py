@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from longtake.datasets.sequence import Sequence as Frames
 from longtake.datasets.table import open_sequence
 from longtake.errors import InputError
 from longtake.evaluation.benchmark.gather import gather, told_apart
@@ -28,21 +29,25 @@ def parse_lengths(words: str | None) -> tuple[int, ...]:
         raise InputError(f"lengths {words!r}: give whole numbers separated by commas, such as 50,100,500.") from None
 
 
+def open_takes(dataset: str, folder: Path, takes: int | None) -> list[Frames]:
+    """Open the first `takes` sequences of a data set; raises InputError where there is nothing to measure."""
+    if takes is not None and takes < 1:
+        raise InputError(f"takes {takes}: it must be at least 1.")
+    return open_sequence(dataset, folder)[:takes]
+
+
 def run_dataset(
     protocol: Protocol,
     folder: Path,
+    sequences: Sequence[Frames],
     model: Model,
     rules: Sequence[str],
     *,
-    takes: int | None,
     out: Path | None,
     markdown: Path | None,
     fresh: bool,
 ) -> int:
     """Measure, print the tables and write the report."""
-    if takes is not None and takes < 1:
-        raise InputError(f"takes {takes}: it must be at least 1.")
-    sequences = open_sequence(protocol.dataset, folder)[:takes]
     out = out or cache_folder() / protocol.dataset / folder.resolve().name
     runs = run_benchmark(sequences, model, rules, protocol, out, fresh=fresh)
     report = make_report(runs, {sequence.name: sequence.notes for sequence in sequences}, protocol, out)
@@ -55,6 +60,9 @@ def run_dataset(
     console.print(f"report: {page}", markup=False, soft_wrap=True)
     if markdown:
         write_text(markdown, to_markdown(report.tables))
+    if not any(each["status"] == "ok" for run in runs for each in run["by_length"].values()):
+        why = f"{report.remarks[-1]}. Mend that, or choose other frames or lengths; {page} has every reason."
+        raise InputError(f"nothing could be measured: {why}")
     return 0
 
 

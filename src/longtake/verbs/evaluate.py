@@ -15,8 +15,10 @@ def main(  # noqa: PLR0913
     *,
     model: str = "longtake-small",
     weights: Path | None = None,
-    rules: Annotated[str, arg(aliases=("--rule",))] = "overwrite,ttt3r",
+    rules: Annotated[str | None, arg(aliases=("--rule",))] = None,
     reset_every: int | None = None,
+    window: int | None = None,
+    budget: int | None = None,
     size: int | None = None,
     device: str = "auto",
     lengths: str | None = None,
@@ -56,8 +58,10 @@ def main(  # noqa: PLR0913
         model: A name that `longtake models` lists.
         weights: Weight file, for models whose weights are not in the package or to measure others; `hub` downloads
             the official one.
-        rules: Update rules, separated by commas.
+        rules: Update rules of a recurrent memory, separated by commas; by default overwrite,ttt3r.
         reset_every: Start the memory over every so many frames.
+        window: Data set: full attention (vggt, fast3r) reads at most so many frames at once.
+        budget: Data set: a cache (streamvggt) keeps the keys of so many frames at most.
         size: Longer side of the image that the model sees, in pixels; by default the model's own.
         device: auto (CUDA, then Apple's MPS, then the CPU), cpu, cuda, cuda:1, mps.
         lengths: Data set: frames after which figures are taken, separated by commas; by default at the end.
@@ -80,28 +84,27 @@ def main(  # noqa: PLR0913
         table: Print published figures, and ours from folders of results.
     """
     from longtake.errors import InputError
-    from longtake.evaluation.nets import Net, untrained_twin
+    from longtake.evaluation.nets import Net, rules_of, untrained_twin
     from longtake.evaluation.records import cache_folder, write_json, write_text
     from longtake.evaluation.report import WITH_GOALS
     from longtake.evaluation.sets import find_sets
     from longtake.evaluation.tables import make_console, print_grid, to_markdown
     from longtake.evaluation.yardstick import draw_take, run_yardstick
     from longtake.registry import load
-    from longtake.rules import get_rule
 
     if table:
         from longtake.verbs._benchmark import print_published
 
         return print_published([Path(word) for word in words], markdown)
-    chosen = tuple(dict.fromkeys(get_rule(rule.strip()).name for rule in rules.split(",") if rule.strip()))
-    if not chosen or batch < 1:
-        raise InputError(f"rules {rules!r}, batch {batch}: give one rule or more, and a batch of at least 1.")
+    wanted = _parse_rules(rules)
+    if batch < 1:
+        raise InputError(f"batch {batch}: give a batch of at least 1.")
     if len(words) not in (1, 2):
         came = " ".join(words) or "nothing"
         raise InputError(f"longtake evaluate got {came}; give FOLDER for the yardstick, or DATASET and FOLDER.")
     if len(words) == 2:
         from longtake.evaluation.benchmark.protocol import CLOUD_POINTS, DEPTH_PIXELS, Protocol
-        from longtake.verbs._benchmark import parse_lengths, run_dataset
+        from longtake.verbs._benchmark import open_takes, parse_lengths, run_dataset
 
         alien = {"--batch": batch != 1, "--no-untrained": no_untrained, "--pictures": pictures, "--cache": cache}
         _refuse(alien | {"--check": check}, "the yardstick (longtake evaluate FOLDER)")
@@ -113,17 +116,22 @@ def main(  # noqa: PLR0913
             max_frames=frames,
             fit="resize" if resize else "crop",
             reset_every=reset_every,
+            window=window,
+            budget=budget,
             cloud_points=CLOUD_POINTS if cloud_points is None else cloud_points,
             depth_pixels=DEPTH_PIXELS if depth_pixels is None else depth_pixels,
         )
+        sequences = open_takes(protocol.dataset, Path(words[1]), takes)
         loaded = load(model, weights, device=device, size=size)
-        options = {"takes": takes, "out": json, "markdown": markdown, "fresh": fresh}
-        return run_dataset(protocol, Path(words[1]), loaded, chosen, **options)
+        options = {"out": json, "markdown": markdown, "fresh": fresh}
+        return run_dataset(protocol, Path(words[1]), sequences, loaded, wanted or rules_of(loaded), **options)
     alien = {"--lengths": lengths, "--start": start is not None, "--resize": resize}
+    alien |= {"--window": window is not None, "--budget": budget is not None}
     alien |= {"--cloud-points": cloud_points is not None, "--depth-pixels": depth_pixels is not None}
     _refuse(alien, "a data set (longtake evaluate rgbd FOLDER)")
     sets = find_sets(Path(words[0]), takes, frames, stride)
-    net = Net.of(load(model, weights, device=device, size=size))
+    loaded = load(model, weights, device=device, size=size)
+    net, chosen = Net.of(loaded), wanted or rules_of(loaded)
     nets = [(net, chosen)] + ([] if no_untrained else [(untrained_twin(net), chosen[:1])])
     report = run_yardstick(sets, nets, reset_every=reset_every, batch=batch, cache=cache or cache_folder(), fresh=fresh)
     console, grids = make_console(), report.grids()
@@ -152,3 +160,14 @@ def _refuse(alien: Mapping[str, object], home: str) -> None:
 
     if given := [flag for flag, value in alien.items() if value]:
         raise InputError(f"{', '.join(given)}: only for {home}. Leave out, or evaluate that.")
+
+
+def _parse_rules(words: str | None) -> tuple[str, ...]:
+    """Return the names of update rules, each once; none if none was asked for. Raises InputError, CapabilityError."""
+    from longtake.errors import InputError
+    from longtake.rules import get_rule
+
+    names = tuple(dict.fromkeys(get_rule(word.strip()).name for word in (words or "").split(",") if word.strip()))
+    if words is not None and not names:
+        raise InputError(f"rules {words!r}: give one rule or more, or leave --rules out.")
+    return names

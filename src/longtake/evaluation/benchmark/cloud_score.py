@@ -29,11 +29,12 @@ class Clouds:
     colors: np.ndarray  # (n, 3) uint8
     seen_from: np.ndarray  # (n, 3) true camera centres
     poses: np.ndarray  # (t, 4, 4) true cameras
+    path: np.ndarray  # (t, 3) predicted camera centres, moved as the points
 
 
 def score_cloud(frames: Sequence[FrameResult], protocol: Protocol) -> tuple[Scored, Clouds | None]:
     """Return ((figures, reasons), clouds) of the frames with a true pose, a camera and a true depth."""
-    used = [frame for frame in frames if frame.true_pose is not None and len(frame.points)]
+    used = [frame for frame in frames if frame.true_pose is not None and len(frame.cloud["true"])]
     nothing = dict.fromkeys(NAMES)
 
     def without(why: str) -> tuple[Scored, None]:
@@ -47,12 +48,11 @@ def score_cloud(frames: Sequence[FrameResult], protocol: Protocol) -> tuple[Scor
     first_from_world = np.linalg.inv(true_world_from_first)
     # The predicted world is the first frame's camera; where that has no true pose, both sides start at the next one.
     restart = np.eye(4) if first is frames[0] else _inverse(first.pose)
-    predicted = np.concatenate([_moved(frame.points, restart @ frame.pose) for frame in used])
-    true = np.concatenate(
-        [_moved(frame.true_points, first_from_world @ frame.true_pose) for frame in used if frame.true_pose is not None]
-    )
-    centres = [np.tile(frame.true_pose[:3, 3], (len(frame.points), 1)) for frame in used if frame.true_pose is not None]
-    colors, central = (np.concatenate([getattr(frame, name) for frame in used]) for name in ("colors", "central"))
+    predicted = np.concatenate([_moved(frame.cloud["points"], restart @ frame.pose) for frame in used])
+    places = [(frame.cloud["true"], frame.true_pose) for frame in used if frame.true_pose is not None]
+    true = np.concatenate([_moved(points, first_from_world @ pose) for points, pose in places])
+    centres = [np.tile(pose[:3, 3], (len(points), 1)) for points, pose in places]
+    colors, central = (np.concatenate([frame.cloud[name] for frame in used]) for name in ("colors", "central"))
     usable = np.isfinite(predicted).all(-1)
     lost = int((~usable).sum())
     predicted, true, colors, central, seen_from = (
@@ -75,7 +75,9 @@ def score_cloud(frames: Sequence[FrameResult], protocol: Protocol) -> tuple[Scor
     if lost:
         reasons["cloud_points_lost"] = f"{lost} points have no finite prediction and are left out of the cloud"
     poses = np.stack([frame.true_pose for frame in used if frame.true_pose is not None])
-    return (figures, reasons), Clouds(_moved(p, found.target_from_source), g, colors, seen_from, poses)
+    aligned = found.target_from_source @ true_world_from_first
+    path = _moved(fit.predicted(np.stack([(restart @ frame.pose)[:3, 3] for frame in used])), aligned)
+    return (figures, reasons), Clouds(_moved(p, found.target_from_source), g, colors, seen_from, poses, path)
 
 
 def _inverse(pose: np.ndarray) -> np.ndarray:

@@ -25,8 +25,11 @@ def score_depth(frames: Sequence[FrameResult], protocol: Protocol) -> Scored:
     `scale` and `scale_shift` are the exact minimisers of AbsRel (weighted medians), `_published` the fits behind the
     published tables. Predictions that are not positive numbers are left out of the fits and scored as depth 0.
     """
-    p = np.concatenate([frame.depth[0] for frame in frames] or [np.zeros(0)]).astype(np.float64)
-    g = np.concatenate([frame.depth[1] for frame in frames] or [np.zeros(0)]).astype(np.float64)
+    p, g = (
+        np.concatenate([frame.depth[name] for frame in frames] or [np.zeros(0)]).astype(np.float64)
+        for name in ("predicted", "true")
+    )
+    p, g = thinned((p, g), protocol.depth_pixels)
     usable = np.isfinite(p) & (p > 0)
     counts = {
         "depth_pixels": len(g),

@@ -16,7 +16,6 @@ from longtake.geometry.similarity import Similarity, align
 
 NAMES = ("ate_sim3", "ate_se3", "ate_origin", "spread", "ate_over_spread", "rpe_trans", "rpe_rot_deg", "rot_deg",
          "rot_deg_identity", "translation_direction_deg")  # fmt: skip
-STILL = 1e-9  # of the positions' size: less spread is rounding
 Scored = tuple[dict[str, Any], dict[str, str]]
 
 
@@ -31,12 +30,11 @@ def score_path(frames: Sequence[FrameResult]) -> Scored:
     p = np.stack([frame.pose for frame in truth])
     reasons: dict[str, str] = {}
     base = pose_figures(p, g)
-    moves = base.spread > STILL * max(1.0, float(np.abs(g[:, :3, 3]).max()))
-    figures |= {"spread": base.spread if moves else 0.0, "rot_deg": base.rotation, "rot_deg_identity": base.identity}
+    figures |= {"spread": base.spread, "rot_deg": base.rotation, "rot_deg_identity": base.identity}
     figures |= {"translation_direction_deg": base.direction, "poses_lost": base.unusable}
     if len(truth) == 1:
         reasons |= dict.fromkeys(NAMES, "one pose: there is nothing to align and no motion")
-        return dict.fromkeys(figures) | {"poses_compared": 1, "spread": 0.0}, reasons
+        return figures | dict.fromkeys(NAMES) | {"spread": 0.0}, reasons
     if base.unusable:
         why = f"{base.unusable} predicted poses are not finite"
         figures |= dict.fromkeys(("ate_sim3", "ate_se3", "ate_origin"), base.spread)
@@ -44,7 +42,7 @@ def score_path(frames: Sequence[FrameResult]) -> Scored:
         reasons |= dict.fromkeys(("rpe_trans", "rpe_rot_deg"), why)
     else:
         _aligned(p, g, figures, reasons)
-    if moves:
+    if base.spread:
         figures["ate_over_spread"] = figures["ate_sim3"] / base.spread
     else:
         still = "the true camera stands still"

@@ -32,6 +32,8 @@ class Protocol:
     max_frames: int | None = None
     fit: Fit = "crop"  # of the frame to the model's size: cut to whole patches, or squeeze
     reset_every: int | None = None
+    window: int | None = None  # full attention reads at most so many frames at once
+    budget: int | None = None  # a cache keeps the keys of so many frames
     cloud_points: int = CLOUD_POINTS  # at most so many of each cloud; 0: all, as the published tables
     depth_pixels: int = DEPTH_PIXELS  # at most so many of a sequence are compared; 0: all, as the published tables
     fit_pixels: int = FIT_PIXELS  # scale and shift are fitted on at most so many pixels; errors count all
@@ -64,19 +66,21 @@ class Protocol:
     def spelled(self) -> list[tuple[str, str]]:
         """Say it in words: rows of a report."""
         limit, cap = self.depth_limits
-        points = f"at most {self.cloud_points:,} a cloud, evenly chosen" if self.cloud_points else "all"
+        most = f"at most {self.max_frames}" if self.max_frames else "all"
+        every = "every frame" if self.stride == 1 else f"one in {self.stride}"
+        points = f"at most {self.cloud_points:,} a cloud, the same share of every frame" if self.cloud_points else "all"
         pixels = "all pixels"
         if self.depth_pixels:
-            pixels = f"every k-th pixel of each frame where a sequence has more than {self.depth_pixels:,}"
+            pixels = f"at most {self.depth_pixels:,} pixels, the same share of every frame"
         seen = {
             "crop": "resized, then cut at the centre to whole patches; true depth outside is left out and counted",
             "resize": "squeezed to whole patches (Lanczos), nothing is cut",
         }
         cubic = "cubic, as the published programs resize it" if self.fit == "resize" else "bilinear in z"
         return [
-            ("Frames", f"from {self.start}, every {self.stride}., at most {self.max_frames or 'all'}"),
+            ("Frames", f"{every} from frame {self.start} on, {most}"),
             ("Picture", seen[self.fit]),
-            ("Resets", f"every {self.reset_every} frames" if self.reset_every else "none"),
+            ("Memory", self._memory()),
             ("Alignment of paths", "Umeyama on all positions: Sim(3) for ATE and RPE, SE(3) and first pose beside it"),
             ("RPE", "consecutive used frames, after the Sim(3)"),
             ("Predicted depth", f"read at the pixels of the true depth, {cubic}"),
@@ -92,3 +96,10 @@ class Protocol:
             ),
             ("Clock", "the model's step on decoded frames, device synchronised, one stream; first frame apart"),
         ]
+
+    def _memory(self) -> str:
+        """Say what bounds the memory."""
+        said = [f"starts over every {self.reset_every} frames"] if self.reset_every else []
+        said += [f"window of {self.window} frames"] if self.window else []
+        said += [f"budget of {self.budget} frames"] if self.budget else []
+        return ", ".join(said) or "never starts over, no window, no budget"

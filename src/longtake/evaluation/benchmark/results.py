@@ -63,7 +63,8 @@ def keep_clouds(out: Path, sequence: str, label: str, clouds: Clouds) -> None:
     path = cloud_path(out, sequence, label)
     names = ("predicted", "true", "colors", "seen_from")
     few = dict(zip(names, thinned([getattr(clouds, name) for name in names], DRAWN), strict=True))
-    values = {k: v if k == "colors" else v.astype(np.float32) for k, v in few.items()} | {"poses": clouds.poses}
+    values = {k: v if k == "colors" else v.astype(np.float32) for k, v in few.items()}
+    values |= {"poses": clouds.poses, "path": clouds.path}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as draft, draft.open("wb") as file:

@@ -21,6 +21,7 @@ from longtake.evaluation.benchmark.walk import Walk, resizer, walk
 from longtake.evaluation.nets import Net
 from longtake.evaluation.records import code_hash, plain
 from longtake.registry import Model
+from longtake.stream import Stream
 
 
 def run_benchmark(
@@ -35,8 +36,12 @@ def run_benchmark(
 ) -> list[dict[str, Any]]:
     """Walk every sequence under every rule and return the runs, as they stand in the JSONs in `out`.
 
-    fresh: walk again what is there already. Progress goes to standard error unless `quiet`.
+    rules: names of update rules, or `append` alone for a family whose memory knows none. fresh: walk again what is
+    there already. Progress goes to standard error unless `quiet`. Raises InputError, and CapabilityError for a rule,
+    window or budget that the model does not have, both before anything is walked.
     """
+    for rule in rules:
+        _begin(model, rule, protocol)
     names = [sequence.name for sequence in sequences]
     if doubled := {name for name in names if names.count(name) > 1}:
         raise InputError(f"sequences share a name ({', '.join(sorted(doubled))}); evaluate their folders one by one.")
@@ -67,9 +72,13 @@ def run_benchmark(
     return runs
 
 
+def _begin(model: Model, rule: str, protocol: Protocol) -> Stream:
+    return model.stream(rule, reset_every=protocol.reset_every, window=protocol.window, budget=protocol.budget)
+
+
 def _walk(sequence: Frames, model: Model, rule: str, protocol: Protocol, on_frame: Callable[[int], None]) -> Walk:
-    stream = model.stream(rule, reset_every=protocol.reset_every)
-    squeeze = resizer(model.config) if protocol.fit == "resize" else None
+    stream = _begin(model, rule, protocol)
+    squeeze = resizer(model.module) if protocol.fit == "resize" else None
     return walk(stream, sequence, protocol, device=model.device, image_size=squeeze, on_frame=on_frame)
 
 
@@ -80,7 +89,10 @@ def _record(
     scored = [n for n, each in done.by_length.items() if each["status"] == "ok"]
     names = ("latencies_ms", "state_bytes", "peak_bytes", "is_metric", "sizes", "out_of_memory_at")
     facts = {name: getattr(done, name) for name in names}
-    dropped = list(dict.fromkeys([*map(tuple, sequence.dropped), *done.skipped]))
+    place = {name: i for i, name in enumerate(sequence.frame_names())}
+    dropped = sorted(
+        dict.fromkeys([*map(tuple, sequence.dropped), *done.skipped]), key=lambda each: place.get(each[0], -1)
+    )
     last = done.by_length[max(scored)] if scored else {}
     return {
         "key": key,

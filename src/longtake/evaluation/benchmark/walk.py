@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 from typing import Protocol as Shape
 
 import numpy as np
 import torch
+from PIL import Image
 
 from longtake.datasets.sequence import PosedFrame, Sequence
 from longtake.errors import InputError
@@ -62,16 +63,17 @@ def walk(
 
     Where a model revises earlier frames, its last word at that length counts. Running out of memory ends the walk; what
     was scored before stays, and the lengths beyond are marked. `image_size` is how `fit="resize"` prepares a picture.
+    Without lengths, the end of the sequence is the only one.
     """
     positions, device = protocol.positions(len(sequence)), device or torch.device("cpu")
     out = Walk()
-    lengths = sorted({n for n in protocol.lengths if n <= len(positions)} or {len(positions)} - {0})
+    lengths = sorted(n for n in protocol.lengths if n <= len(positions)) if protocol.lengths else [len(positions)]
     for n in sorted(set(protocol.lengths) - set(lengths)):
-        out.by_length[n] = {"status": "too short", "reason": f"the sequence gives {_reach(sequence, protocol)} frames"}
-    gathered, seen = Gathered(protocol, max(len(positions), 1)), {}
-    start_counting(device)
+        out.by_length[n] = {"status": "too short", "reason": f"the sequence gives {_reach(sequence, protocol)} of them"}
+    gathered = Gathered(protocol)
     for frame in _frames(sequence, positions, out):
         picture, pixel_map = (frame.image, None) if image_size is None else image_size(frame.image)
+        start_counting(device)  # anew for each step: what the figures between two steps take is not the model's
         begin = time.perf_counter()
         try:
             last = stream.step(Frame(image=picture, time=frame.time, index=frame.index, name=frame.name))
@@ -82,36 +84,63 @@ def walk(
             _stop(sequence, positions, lengths, out, " ".join(str(error).split())[:200])
             break
         out.latencies_ms.append(1000 * (time.perf_counter() - begin))
-        seen[frame.index] = replace(frame, image=frame.image[:0]), pixel_map
-        for p in (*last.revised, last):
-            about, own_map = seen[p.index]
-            gathered.add(about, p, p.pixel_map if own_map is None else own_map)
+        _weigh(stream, device, out)
+        gathered.add(frame, last, pixel_map)
         height, width = last.image.shape[:2]
         out.sizes = {"original": (frame.image.shape[1], frame.image.shape[0]), "model": (width, height)}
         out.is_metric = last.is_metric
+        del last  # the device's memory is the next step's
         out.used.append(frame.name)
         if len(out.used) in lengths:
             out.by_length[len(out.used)] = _score(gathered, out)
         if on_frame is not None:
             on_frame(1)
-    for n in (n for n in lengths if n not in out.by_length):  # frames that could not be read came short of it
-        out.by_length[n] = {"status": "too short", "reason": f"only {len(out.used)} frames could be read"}
-        if out.used and len(out.used) not in out.by_length:
-            out.by_length[len(out.used)] = _score(gathered, out)
-    nbytes = getattr(stream, "state_bytes", None)
-    out.state_bytes = int(nbytes) if isinstance(nbytes, int) else None
-    out.peak_bytes = peak_bytes(device)
-    out.poses = [_twelve(frame.pose) for frame in gathered.frames]
+    _close(lengths, gathered, out, whole=not protocol.lengths)
+    out.poses = [_twelve(frame.pose) for frame in gathered.frames()]
     return out
 
 
-def resizer(config: Any) -> Callable[[np.ndarray], tuple[np.ndarray, PixelMap]]:
-    """Return the published depth protocol's picture: squeezed to whole patches, which a stream then takes as it is."""
+def resizer(model: Any) -> Callable[[np.ndarray], tuple[np.ndarray, PixelMap]]:
+    """Return the published depth protocol's picture: squeezed to whole patches, which a stream then takes as it is.
+
+    model: the module behind a stream. VGGT's kind squeezes by itself, but cuts pictures that are higher than wide.
+    """
+    config = model.config
 
     def squeeze(image: np.ndarray) -> tuple[np.ndarray, PixelMap]:
-        return prepare(image, config.image_size, square_ok=config.square_ok, mode="resize")
+        if hasattr(config, "square_ok"):
+            own = {"square_ok": config.square_ok, "short_side_crop": config.square_crop}
+            return prepare(image, config.image_size, mode="resize", **own)
+        width, height = model.prepare(image)[1].size
+        scale = (width / image.shape[1], height / image.shape[0])
+        picture = Image.fromarray(image).resize((width, height), Image.Resampling.BICUBIC)
+        return np.array(picture), PixelMap((image.shape[1], image.shape[0]), (width, height), scale, (0.0, 0.0))
 
     return squeeze
+
+
+def _weigh(stream: Stream, device: torch.device, out: Walk) -> None:
+    """Note what the memory holds after a step, and the largest that any step took so far."""
+    kept, peak = getattr(stream, "state_bytes", None), peak_bytes(device)
+    out.state_bytes = int(kept) if isinstance(kept, int) else None
+    out.peak_bytes = peak if peak is None else max(peak, out.peak_bytes or 0)
+
+
+def _close(lengths: list[int], gathered: Gathered, out: Walk, *, whole: bool) -> None:
+    """Account for the lengths that were not reached, and lose nothing that was walked."""
+    done = len(out.used)
+    if done and not any(each["status"] == "ok" for each in out.by_length.values()):
+        out.by_length[done] = _score(gathered, out)
+    for n in (n for n in lengths if n not in out.by_length):  # frames that could not be read came short of it
+        if not done:
+            out.by_length[n] = {"status": "no frame", "reason": "no frame of the sequence can be used"}
+        elif not whole:
+            out.by_length[n] = {"status": "too short", "reason": f"only {done} frames could be read"}
+            if done not in out.by_length:
+                out.by_length[done] = _score(gathered, out)
+    if whole:  # the end, however many frames that is: sequences of different lengths belong together
+        end = lengths[0] if lengths[0] in out.by_length else done
+        out.by_length[end]["whole"] = end
 
 
 def _is_lack_of_memory(error: Exception) -> bool:
@@ -135,7 +164,7 @@ def _stop(sequence: Sequence, positions: range, lengths: list[int], out: Walk, s
 
 def _score(gathered: Gathered, out: Walk) -> dict[str, Any]:
     """Score what is there so far."""
-    frames, protocol = gathered.frames, gathered.protocol
+    frames, protocol = gathered.frames(), gathered.protocol
     (clouds, cloud_reasons), out.clouds = score_cloud(frames, protocol)
     parts = [score_path(frames), score_depth(frames, protocol), (clouds, cloud_reasons)]
     later = out.latencies_ms[1:] or out.latencies_ms
@@ -145,7 +174,8 @@ def _score(gathered: Gathered, out: Walk) -> dict[str, Any]:
         "latency_ms_p50": float(np.percentile(later, 50)),
         "latency_ms_p95": float(np.percentile(later, 95)),
     }
-    figures = {name: value for part, _ in parts for name, value in part.items()} | speed
+    memory = {"state_bytes": out.state_bytes, "peak_bytes": out.peak_bytes}
+    figures = {name: value for part, _ in parts for name, value in part.items()} | speed | memory
     reasons = {name: why for _, part in parts for name, why in part.items()}
     return {"status": "ok", "frames": len(frames), **figures, "reasons": reasons}
 
