@@ -19,6 +19,7 @@ import numpy as np
 import torch
 
 from longtake import registry
+from longtake.continuity.trigger import ResetTrigger
 from longtake.errors import InputError, OutputError
 from longtake.meter import finish_work, peak_bytes, start_counting
 from longtake.outputs import Cloud, Recorder, Run, clear_earlier_take, read_ply, read_tum
@@ -87,6 +88,7 @@ class Progress:
     seconds: float  # since the first frame was asked for
     points: int  # in the cloud so far
     state_bytes: int  # kept between frames
+    tracking: str = "ok"  # of the newest frame: ok, weak or lost
 
 
 def reconstruct(
@@ -96,6 +98,8 @@ def reconstruct(
     weights: str | os.PathLike[str] | None = None,
     rule: str | Rule | None = None,
     reset_every: int | None = None,
+    reset_when: str | ResetTrigger | None = None,
+    join: str = "exact",
     window: int | None = None,
     budget: int | None = None,
     camera: str = "head",
@@ -121,6 +125,8 @@ def reconstruct(
     model: a name of `longtake models` or a loaded model, which has its `weights`, `size` and `device` already.
     rule: for models with a recurrent memory, how it is written; by default ttt3r.
     reset_every: start the memory over every so many frames, chaining the poses.
+    reset_when: start it over by what is seen, in words such as spent:30 or cut (longtake.continuity.trigger).
+    join: how the chunks between resets meet: exact, scale or sim3 (longtake.continuity.joining).
     window, budget: bounds of memories that grow with the take; see `Model.streams`.
     camera: "head" takes poses from the model, "solve" solves them from its points (extra `solve`).
     intrinsics: (3, 3) the camera's matrix in pixels of the source's frames, if it is known.
@@ -145,6 +151,8 @@ def reconstruct(
     stream = model.stream(
         rule=rule,
         reset_every=reset_every,
+        reset_when=reset_when,
+        join=join,
         window=window,
         budget=budget,
         revise=False,
@@ -153,6 +161,8 @@ def reconstruct(
     )
     options = {
         "reset_every": reset_every,
+        "reset_when": stream.describe()["reset_when"],
+        "join": join,
         "window": window,
         "budget": budget,
         "camera": camera,
@@ -211,8 +221,8 @@ def _record(take: Source, stream: Stream, recorder: Recorder, on_frame: Callable
                         unsolved.append(f"frame {prediction.index}: {prediction.camera}")
                     if on_frame:
                         seconds = time.perf_counter() - begin
-                        state = stream.state_bytes
-                        on_frame(Progress(recorder.frames, take.length, seconds, recorder.points, state))
+                        state, tracking = stream.state_bytes, prediction.tracking
+                        on_frame(Progress(recorder.frames, take.length, seconds, recorder.points, state, tracking))
             finally:
                 recorder.notes.extend(take.notes)
                 if unsolved:

@@ -35,6 +35,7 @@ from longtake.outputs.report import draw_report
 from longtake.outputs.spread import Spread
 from longtake.outputs.takefiles import TakeFiles, clear_earlier_take
 from longtake.outputs.thumbs import Thumb, make_thumb
+from longtake.outputs.tracking_strip import STATES
 
 THUMBS = 6
 
@@ -78,6 +79,7 @@ class Recorder:
         self._latencies: Spread[float] = Spread(8192)  # exact up to there, then an even sample
         self._sizes: set[tuple[int, int]] = set()  # of the depth maps: one, or a few where the pictures are mixed
         self._digests: dict[str, tuple[str, int]] = {}
+        self._tracking = dict.fromkeys(STATES, 0)
         self._is_metric = False
         self._seconds = 0.0
         self._report_seconds = 0.0
@@ -117,6 +119,7 @@ class Recorder:
             ) from error
         height, width = prediction.depth.shape
         self._sizes.add((width, height))
+        self._tracking[prediction.tracking] += 1
         self._is_metric = bool(prediction.is_metric)
         self._thumbs.offer(lambda: make_thumb(prediction))
         self._latencies.offer(lambda: latency)
@@ -147,6 +150,7 @@ class Recorder:
             "latency_p50": round(float(np.percentile(latencies, 50)), 5) if len(latencies) else None,
             "latency_p95": round(float(np.percentile(latencies, 95)), 5) if len(latencies) else None,
             "points": self.points,
+            "tracking": dict(self._tracking),  # frames that were ok, weak and lost
             **self._told,
             "status": self.status,
             "outputs": [name for name in self._written() if (self.out / name).exists()],

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from longtake.continuity.trigger import spell_resets
 from longtake.errors import InputError
 from longtake.evaluation.metrics.cloud_alignment import CROP
 from longtake.evaluation.metrics.cloud_errors import F_DISTANCE
@@ -32,6 +33,8 @@ class Protocol:
     max_frames: int | None = None
     fit: Fit = "crop"  # of the frame to the model's size: cut to whole patches, or squeeze
     reset_every: int | None = None
+    reset_when: str | None = None  # a trigger in words (longtake.continuity.trigger)
+    join: str = "exact"  # how the chunks between resets meet
     cloud_points: int = CLOUD_POINTS  # at most so many of each cloud; 0: all, as the published tables
     depth_pixels: int = DEPTH_PIXELS  # at most so many of a sequence are compared; 0: all, as the published tables
     fit_pixels: int = FIT_PIXELS  # scale and shift are fitted on at most so many pixels; errors count all
@@ -76,7 +79,7 @@ class Protocol:
         return [
             ("Frames", f"from {self.start}, every {self.stride}., at most {self.max_frames or 'all'}"),
             ("Picture", seen[self.fit]),
-            ("Resets", f"every {self.reset_every} frames" if self.reset_every else "none"),
+            ("Resets", spell_resets(self.reset_every, self.reset_when, self.join)),
             ("Alignment of paths", "Umeyama on all positions: Sim(3) for ATE and RPE, SE(3) and first pose beside it"),
             ("RPE", "consecutive used frames, after the Sim(3)"),
             ("Predicted depth", f"read at the pixels of the true depth, {cubic}"),

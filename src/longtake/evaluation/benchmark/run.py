@@ -68,7 +68,7 @@ def run_benchmark(
 
 
 def _walk(sequence: Frames, model: Model, rule: str, protocol: Protocol, on_frame: Callable[[int], None]) -> Walk:
-    stream = model.stream(rule, reset_every=protocol.reset_every)
+    stream = model.stream(rule, reset_every=protocol.reset_every, reset_when=protocol.reset_when, join=protocol.join)
     squeeze = resizer(model.config) if protocol.fit == "resize" else None
     return walk(stream, sequence, protocol, device=model.device, image_size=squeeze, on_frame=on_frame)
 
