@@ -15,6 +15,7 @@ OPTIONS = (
     "reset_every",
     "reset_when",
     "join",
+    "loop_closure",
     "window",
     "budget",
     "camera",
@@ -63,6 +64,7 @@ def main(
     options = {key: old["options"].get(key) for key in OPTIONS}
     options["stride"] = options["stride"] or 1
     options["camera"] = options["camera"] or "head"
+    options["loop_closure"] = bool(options["loop_closure"])
     options["join"] = options["join"] or "exact"
     if options["intrinsics"] is not None:
         options["intrinsics"] = np.array(options["intrinsics"], np.float64)
