@@ -60,18 +60,23 @@ def options_of(run: str) -> tuple[str, dict[str, Any]]:
     return rule, options
 
 
-def walk(model: Model, run: str, pictures: np.ndarray, true: np.ndarray) -> Entry:
-    """Step all takes together through one run."""
+def walk(model: Model, run: str, pictures: np.ndarray, true: np.ndarray) -> tuple[Entry, list[float]]:
+    """Step all takes together through one run; also the mean rate at which each frame was written, but for resets."""
     rule, options = options_of(run)
+    if not options:
+        options = {"reset_when": "spent:1e9"}  # never due, but it adds the rates up
     takes, frames = pictures.shape[:2]
     streams = model.streams(takes, rule=rule, **options)
     path = np.empty((takes, frames, 4, 4))
     said = [[0, 0] for _ in range(takes)]
+    spent = [0.0]
     begin = time.perf_counter()
     for t in range(frames):
         predictions = streams.step([Frame(pictures[i, t], time=t / 30, index=t) for i in range(takes)])
         stacked = torch.stack([p.world_from_cam for p in predictions if p is not None])
         path[:, t] = stacked.double().cpu().numpy()
+        if "spent" in streams.watch.memory:
+            spent.append(float(streams.watch.memory["spent"].double().mean()))
         for i, prediction in enumerate(predictions):
             state = prediction.tracking if prediction is not None else "ok"
             said[i] = [said[i][0] + (state == "weak"), said[i][1] + (state == "lost")]
@@ -94,7 +99,7 @@ def walk(model: Model, run: str, pictures: np.ndarray, true: np.ndarray) -> Entr
                 **figures,
             )
         )
-    return Entry(model.name, run, streams.state_bytes // takes, tuple(lines))
+    return Entry(model.name, run, streams.state_bytes // takes, tuple(lines)), np.diff(spent).round(5).tolist()
 
 
 def restore(record: dict[str, Any]) -> Entry:
@@ -109,7 +114,7 @@ def restore(record: dict[str, Any]) -> Entry:
     return Entry(record["model"], record["rule"], record["state_bytes"], tuple(lines))
 
 
-def table(entries: list[Entry], frames: int) -> Grid:
+def table(entries: list[Entry], frames: int, rates: dict[str, list[float]]) -> Grid:
     """ATE in metres / RPE rotation in degrees of the first n frames, means over takes, and ATE/spread at the end."""
     reached = [n for n in LENGTHS if n <= frames]
     first = entries[0]
@@ -122,8 +127,10 @@ def table(entries: list[Entry], frames: int) -> Grid:
         over = [line.ate / line.spread for line in entry.takes]
         lost = sum(line.tracking[1] for line in entry.takes)
         rate = f"{entry.takes[0].frames_per_second:.0f}"
+        written = rates[entry.rule][1:]
+        cells.append(f"{np.mean(written):.2f}" if written and "@" not in entry.rule else "-")
         rows.append((entry.rule, *cells, f"{np.median(over):.3f}", f"{np.mean(over):.3f}", rate, str(lost)))
-    head = ("run", *map(str, reached), "ATE/spread, median", "mean", "frames/s", "lost")
+    head = ("run", *map(str, reached), "rate", "ATE/spread, median", "mean", "frames/s", "lost")
     return Grid(f"{first.model}, {len(first.takes)} takes of {frames} frames: ATE / RPE rotation", head, tuple(rows))
 
 
@@ -161,21 +168,22 @@ def main() -> None:
         "torch": torch.__version__,
     }
     settings = json.loads(json.dumps(plain(settings)))
-    drawn, entries, left = None, [], []
+    drawn, entries, left, rates = None, [], [], {}
     for run in runs:
         file = options.out / "runs" / f"{run.replace(':', '_')}.json"
         record = read_record(file)
         if record is not None and record["settings"] == settings:
             entries.append(restore(record))
+            rates[run] = record.get("rates", [])
             continue
         if time.perf_counter() - begin > options.seconds:
             left.append(run)
             continue
         drawn = drawn or draw(options.takes, options.frames, model.device)
-        entry = walk(model, run, *drawn)
+        entry, rates[run] = walk(model, run, *drawn)
         takes = [asdict(line) for line in entry.takes]
-        write_json(file, {"settings": settings, "model": entry.model, "rule": run, "state_bytes": entry.state_bytes,
-                          "takes": takes})  # fmt: skip
+        about = {"settings": settings, "model": entry.model, "rule": run, "state_bytes": entry.state_bytes}
+        write_json(file, about | {"rates": rates[run], "takes": takes})
         entries.append(entry)
         over = np.median([line.ate / line.spread for line in entry.takes])
         turn = np.mean([line.rpe_rotation for line in entry.takes])
@@ -183,10 +191,12 @@ def main() -> None:
         figures = f"ATE/spread {over:.3f} (median), RPE rotation {turn:.2f}"
         print(f"{run}: {figures}, {rate:.0f} frames/s; {seconds:.0f} s", flush=True)
     if entries:
-        grid = table(entries, options.frames)
+        grid = table(entries, options.frames, rates)
         print_grid(grid, make_console())
         write_text(options.out / "table.md", to_markdown([grid]))
-        write_json(options.out / "table.json", {"settings": settings, "head": grid.head, "rows": grid.rows})
+        write_json(
+            options.out / "table.json", {"settings": settings, "head": grid.head, "rows": grid.rows, "rates": rates}
+        )
         plain_rules = [entry for entry in entries if "@" not in entry.rule]
         for name, part in (("rules", plain_rules), ("resets", [e for e in entries if e not in plain_rules])):
             for first in range(0, len(part), 12):  # a picture has twelve colours
