@@ -64,7 +64,7 @@ def walk(model: Model, run: str, pictures: np.ndarray, true: np.ndarray) -> tupl
     """Step all takes together through one run; also the mean rate at which each frame was written, but for resets."""
     rule, options = options_of(run)
     if not options:
-        options = {"reset_when": "spent:1e9"}  # never due, but it adds the rates up
+        options["reset_when"] = "spent:1e9"  # never due, but it adds the rates up
     takes, frames = pictures.shape[:2]
     streams = model.streams(takes, rule=rule, **options)
     path = np.empty((takes, frames, 4, 4))
@@ -106,7 +106,7 @@ def restore(record: dict[str, Any]) -> Entry:
     """Rebuild what a finished run left in its file."""
     lines = []
     for line in record["takes"]:
-        numbers = {name: float("nan") if value is None else value for name, value in line.items()}
+        numbers: dict[str, Any] = {name: float("nan") if value is None else value for name, value in line.items()}
         numbers["by_length"] = {int(n): tuple(pair) for n, pair in line["by_length"].items()}
         numbers["tracking"] = tuple(line["tracking"])
         numbers |= {name: np.array(line[name]) for name in ("path", "true_path")}

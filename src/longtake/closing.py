@@ -74,9 +74,8 @@ class LoopCloser:
         """Where the camera of now was seen from the camera of then; None where there and back do not agree."""
         assert then.depth is not None
         there, back = self._pair(then.image, now.image), self._pair(now.image, then.image)
-        depths = (then.depth, now.depth)
-        first_from_second, scales = _in_units_of_take(there, depths)
-        second_from_first, _ = _in_units_of_take(back, depths[::-1])
+        first_from_second, scales = _in_units_of_take(there, (then.depth, now.depth))
+        second_from_first, _ = _in_units_of_take(back, (now.depth, then.depth))
         error = first_from_second @ second_from_first
         size = float(np.median(now.depth.cpu().numpy()))
         turn = np.degrees(np.linalg.norm(log_rotation(error[None, :3, :3])))
