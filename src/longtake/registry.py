@@ -65,7 +65,7 @@ class Model:
         revise: bool | None = None,
         camera: str = "head",
         intrinsics: np.ndarray | None = None,
-        reset_when: ResetTrigger | None = None,
+        reset_when: str | ResetTrigger | None = None,
         join: str = "exact",
         graphs: bool = False,
     ) -> Stream:
@@ -96,7 +96,7 @@ class Model:
         revise: bool | None = None,
         camera: str = "head",
         intrinsics: np.ndarray | None = None,
-        reset_when: ResetTrigger | None = None,
+        reset_when: str | ResetTrigger | None = None,
         join: str = "exact",
         graphs: bool = False,
     ) -> Streams:
@@ -114,7 +114,8 @@ class Model:
             over each other); "solve": from its world points, by focal length, PnP and RANSAC (extra `solve`).
         intrinsics: (3, 3) the camera's matrix in pixels of the original frames, if it is known: poses are solved with
             it, and every prediction has it.
-        reset_when: a trigger that starts a take's memory over by what it sees (longtake.continuity.trigger).
+        reset_when: a trigger that starts a take's memory over by what it sees, or its words: spent:30+cut
+            (longtake.continuity.trigger).
         join: how the chunks between resets meet: exact, as the published programs do; scale; sim3.
         graphs: on a CUDA device, run each frame as one captured graph (longtake.engine), for memories of fixed shapes.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, fields, replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from torch import Tensor
 
 from longtake.cameras import CameraChoice
 from longtake.continuity.joining import check_join, join_chunks
-from longtake.continuity.trigger import ResetTrigger
+from longtake.continuity.trigger import ResetTrigger, read_trigger
 from longtake.continuity.watch import Watch
 from longtake.engine import choose_engine, precision_of, running
 from longtake.errors import CapabilityError, CheckpointError, InputError, OutputError
@@ -54,7 +54,7 @@ class Streams:
         *,
         rule: str | Rule | None = None,
         reset_every: int | None = None,
-        reset_when: ResetTrigger | None = None,
+        reset_when: str | ResetTrigger | None = None,
         join: str = "exact",
         name: str = "",
         camera: str = "head",
@@ -64,7 +64,7 @@ class Streams:
     ) -> None:
         """rule, options: how the memory is written; see the family's `writer`. camera, intrinsics: see `cameras`.
 
-        reset_when, join: see `longtake.continuity`. graphs: see `longtake.engine`.
+        reset_when, join: see `longtake.continuity`; a trigger may be given in words. graphs: see `longtake.engine`.
         Raises InputError, CapabilityError, MissingExtra.
         """
         if n < 1:
@@ -82,7 +82,7 @@ class Streams:
         self.shown: list[list[Shown]] = [[] for _ in range(n)]  # of the frames kept, where a family revises them
         self.graphs = graphs
         self.engine = choose_engine(model, self.rule, n, graphs=graphs)
-        self.watch = Watch(n, self.device, reset_when)
+        self.watch = Watch(n, self.device, read_trigger(reset_when))
 
     @property
     def state(self) -> Any:
@@ -123,7 +123,7 @@ class Streams:
             "precision": precision_of(self.model),
             "engine": self.engine.name,
             "reset_every": self.reset_every,
-            "reset_when": None if self.watch.trigger is None else asdict(self.watch.trigger),
+            "reset_when": None if self.watch.trigger is None else self.watch.trigger.name,
             "join": self.join,
             "camera": self.cameras.camera,
             "intrinsics": None if self.cameras.intrinsics is None else self.cameras.intrinsics.tolist(),
@@ -276,10 +276,8 @@ class Streams:
                 f"{path}: was saved by {about['model'] or 'another model'}; load that model and resume it"
             )
         options = {"rule": rule or about["rule"], "reset_every": about["reset_every"], "name": name}
-        options |= {key: about[key] for key in ("camera", "intrinsics", "join") if key in about}
+        options |= {key: about[key] for key in ("camera", "intrinsics", "join", "reset_when") if key in about}
         options |= about.get("options", {})
-        if about.get("reset_when"):
-            options["reset_when"] = ResetTrigger(**about["reset_when"])
         streams = Stream(model, **options) if about["single"] else Streams(model, len(about["frames"]), **options)
         images = {key: tensors.pop(key) for key in list(tensors) if key.startswith("shown.")}
         watched = {key: tensors.pop(key) for key in list(tensors) if key.startswith("watch.")}

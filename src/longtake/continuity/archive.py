@@ -29,6 +29,7 @@ class Keyframe:
     features: Tensor  # (N, D) encoder tokens
     image: Tensor  # (H, W, 3) uint8
     world_from_cam: Tensor  # (4, 4)
+    depth: Tensor | None = None  # (H, W) in the take's units
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,8 @@ class Archive:
             "world_from_cam": keyframe.world_from_cam.detach().cpu().contiguous(),
             "index": torch.tensor(keyframe.index),
         }
+        if keyframe.depth is not None:
+            tensors["depth"] = keyframe.depth.detach().cpu().contiguous()
         file = self.folder / f"{len(self):06}.safetensors"
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -113,7 +116,7 @@ def _read(file: Path) -> Keyframe:
     try:
         tensors = load_file(file)
         index = int(tensors["index"])
-        return Keyframe(index, tensors["features"], tensors["image"], tensors["world_from_cam"])
+        return Keyframe(index, tensors["features"], tensors["image"], tensors["world_from_cam"], tensors.get("depth"))
     except (SafetensorError, OSError, KeyError) as error:
         raise InputError(
             f"{file}: is no keyframe of an archive ({error}); remove it or give another folder."

@@ -7,6 +7,7 @@ has been replaced, and the confidence whether that hurts. The thresholds are our
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor
 
 from longtake.continuity.tracking import LOST
+from longtake.errors import InputError
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +30,43 @@ class ResetTrigger:
     spent: float = 60.0
     confidence: float = 0.7
     on_cut: bool = True
+
+    @property
+    def name(self) -> str:
+        """The trigger in words, as `read_trigger` reads them."""
+        spent = f"spent:{self.spent:.12g}:{self.confidence:.12g}"
+        if self.on_cut and math.isinf(self.spent):
+            spent = ""
+        return "+".join(word for word in (spent, "cut" if self.on_cut else "") if word)
+
+
+def read_trigger(words: str | ResetTrigger | None) -> ResetTrigger | None:
+    """A trigger from words: `spent`, `cut`, or both as `spent+cut`; None and triggers pass.
+
+    spent:N:SHARE resets once the rates add up to N (60) and the confidence is down to SHARE (0.7) of its best; cut
+    after a cut. Raises InputError for other words.
+    """
+    if words is None or isinstance(words, ResetTrigger):
+        return words
+    numbers, parts = [math.inf, 0.7], words.split("+")
+    for part in parts:
+        name, *given = part.strip().split(":")
+        try:
+            wrong = any(not float(number) >= 0 for number in given) or float([*given, 1][0]) == 0
+        except ValueError:
+            wrong = True
+        if wrong or len(given) > {"spent": 2, "cut": 0}.get(name, -1):
+            raise InputError(f"reset_when={words!r}: give spent, spent:N, spent:N:SHARE, cut, or two joined by +")
+        if name == "spent":
+            numbers = [*map(float, given), *(60.0, 0.7)[len(given) :]]
+    return ResetTrigger(*numbers, on_cut=any(part.strip() == "cut" for part in parts))
+
+
+def spell_resets(every: int | None, when: str | None, join: str) -> str:
+    """Say in words when memories start over and how chunks then meet."""
+    words = [f"every {every} frames"] if every else []
+    words += [f"at {when}"] if when else []
+    return f"{' and '.join(words)}, joined by {join}" if words else "none"
 
 
 def begin_trigger(n: int, device: torch.device | str = "cpu") -> dict[str, Tensor]:

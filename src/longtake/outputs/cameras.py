@@ -23,6 +23,7 @@ CONVENTIONS = {
     "intrinsics": "3x3 in pixels of the model's image (size); pixel centres at integer coordinates",
     "intrinsics_original": "3x3 in pixels of the upright original frame (original_size); the same centres",
     "camera": "where the pose comes from: head (the model says it), solve (from its points), or why the solve failed",
+    "tracking": "whether the frame could be followed from those before it: ok, weak or lost",
     "size": "[width, height]",
     "time": "seconds since the start of the source",
     "index": "position in the source, counted before stride and start",
@@ -33,7 +34,7 @@ CONVENTIONS = {
 }
 
 
-def _matrix(values: np.ndarray) -> list[list[float]] | None:
+def pose_rows(values: np.ndarray) -> list[list[float]] | None:
     """Return rows of numbers, or None where one is not finite (JSON has no NaN)."""
     array = np.asarray(values, np.float64)
     return [[float(f"{value:.9g}") for value in row] for row in array] if np.isfinite(array).all() else None
@@ -50,11 +51,12 @@ def camera_record(prediction: Prediction, *, files: Mapping[str, str], cloud: tu
         "index": int(prediction.index),
         "time": round(float(prediction.time), 6),
         "name": writable(prediction.name),
-        "world_from_cam": _matrix(prediction.world_from_cam.detach().cpu().double().numpy()),
-        "intrinsics": _matrix(prediction.intrinsics.detach().cpu().double().numpy()),
+        "world_from_cam": pose_rows(prediction.world_from_cam.detach().cpu().double().numpy()),
+        "intrinsics": pose_rows(prediction.intrinsics.detach().cpu().double().numpy()),
         "camera": prediction.camera,
+        "tracking": prediction.tracking,
         "size": [width, height],
-        "intrinsics_original": _matrix(prediction.intrinsics_original),
+        "intrinsics_original": pose_rows(prediction.intrinsics_original),
         "original_size": list(original),
         **files,
         "cloud": list(cloud),

@@ -33,6 +33,7 @@ class TakeFrame:
     original_size: tuple[int, int]  # (width, height) of the upright original
     files: dict[str, Path]  # depth, confidence, image
     points: tuple[int, int]  # first point in cloud.ply, and how many
+    tracking: str = "ok"  # ok, weak or lost
 
     @property
     def posed(self) -> bool:
@@ -60,6 +61,7 @@ def frame_of(record: dict[str, Any], number: int, folder: Path) -> TakeFrame:
             original_size=(int(record["original_size"][0]), int(record["original_size"][1])),
             files={kind: folder / str(record[kind]) for kind in kinds},
             points=(int(record["cloud"][0]), int(record["cloud"][1])),
+            tracking=str(record.get("tracking", "ok")),
         )
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise InputError(

@@ -24,6 +24,7 @@ from longtake.outputs.trajectory import TUM_HEADER, tum_line
 
 CLOUD, TRAJECTORY, CAMERAS = "cloud.ply", "trajectory.txt", "cameras.json"
 CAMERA_LINES = "cameras.jsonl.part"
+UNCORRECTED = "trajectory_uncorrected.txt"  # the path before loops were closed
 ROOM = "room.part"  # set aside for what is written at the end, so that a full disk cannot keep it from being written
 DEPTH_FOLDER, DEPTH_NOTE = "depth", "depth/depth.json"
 REPORT_PAGE, REPORT_PICTURE, MANIFEST = "report.html", "report.png", "manifest.json"
@@ -44,7 +45,7 @@ def clear_earlier_take(out: Path) -> None:
         for record in read_lines(out / CAMERA_LINES):
             listed |= {str(record.get(kind)) for kind in ("depth", "confidence", "image")}
     for name in listed:
-        if _FRAME_FILE.fullmatch(name) or name in {CAMERAS, DEPTH_NOTE, REPORT_PAGE, REPORT_PICTURE}:
+        if _FRAME_FILE.fullmatch(name) or name in {CAMERAS, UNCORRECTED, DEPTH_NOTE, REPORT_PAGE, REPORT_PICTURE}:
             (out / name).unlink(missing_ok=True)
     (out / ROOM).unlink(missing_ok=True)
 

@@ -32,7 +32,7 @@ def describe(progress: Progress) -> str:
     rate = progress.frames / progress.seconds if progress.seconds > 0 else 0.0
     return (
         f"{progress.frames}{of} frames  {rate:.1f} frames/s  "
-        f"{progress.points:,} points  state {amount(progress.state_bytes)}"
+        f"{progress.points:,} points  state {amount(progress.state_bytes)}  tracking {progress.tracking}"
     )
 
 

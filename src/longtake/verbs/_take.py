@@ -19,6 +19,7 @@ from longtake.verbs._watch import Watch
 CONTENTS = {
     "cloud.ply": "points with colour and confidence",
     "trajectory.txt": "camera path, TUM format",
+    "trajectory_uncorrected.txt": "the same before loops were closed",
     "cameras.json": "pose and intrinsics of every frame",
     "cameras.jsonl.part": "pose and intrinsics of every frame, one a line",
     "depth": "depth map of every frame, 16-bit PNG",
@@ -91,6 +92,8 @@ def figures(scene: Scene) -> dict[str, Any]:
         "peak_bytes": told["peak_bytes"],
         "model": told["model"],
         "rule": told["rule"],
+        "tracking": told["tracking"],
+        "loop_closures": told.get("loop_closures"),
         "device": told["device"],
         "status": told["status"],
         "notes": list(scene.notes),
@@ -102,10 +105,12 @@ def account(scene: Scene) -> str:
     """Return what people read at the end: figures, notes, and every file with its size."""
     told = figures(scene)
     median = f", median {told['latency_p50_ms']:.0f} ms in the model" if told["frames"] else ""
+    closed = told.get("loop_closures")
+    loops = "" if closed is None else f"; {closed} loop closures, poses {'corrected' if closed else 'as they were'}"
     lines = [
         f"{told['frames']} frames in {told['seconds']:.1f} s: {told['fps']:.1f} frames/s{median} "
         f"({told['model']}, {told['rule']}, {told['device']})",
-        f"{told['points']:,} points; {amount(told['state_bytes'])} kept between frames",
+        f"{told['points']:,} points; {amount(told['state_bytes'])} kept between frames{loops}",
         *(f"note: {note}" for note in scene.notes),
         f"{scene.folder}/",
     ]

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
@@ -16,7 +16,8 @@ def main(  # noqa: PLR0913
     models: str = "longtake-small",
     out: Path | None = None,
     reset_every: int | None = None,
-    join: str = "exact",
+    reset_when: str | None = None,
+    join: Literal["exact", "scale", "sim3"] = "exact",
     size: int | None = None,
     stride: int = 1,
     max_frames: int | None = None,
@@ -35,7 +36,9 @@ def main(  # noqa: PLR0913
         models: Models, separated by commas; NAME=FILE gives the weights. See `longtake models`.
         out: Folder for compare.png, compare.json and compare.md.
         reset_every: Start the memory over every so many frames.
-        join: How the chunks between resets meet: exact, scale or sim3.
+        reset_when: Start the memory over by what is seen: spent:N (the rates have added up to N, 60 by default, and the
+            confidence is down), cut, or spent:N+cut.
+        join: How the chunks between resets meet: exact (as published), scale (same camera, its scale by depth) or sim3.
         size: Longer side of the image that the models see, in pixels; by default each model's own.
         stride: Use every so many-th frame.
         max_frames: At most so many frames of each take.
@@ -78,7 +81,7 @@ def main(  # noqa: PLR0913
                         rule,
                         takes,
                         reset_every=reset_every,
-                        options={"join": join},
+                        options={"join": join, "reset_when": reset_when},
                         batch=batch,
                         on_frame=lambda count: progress.advance(bar, count),
                     )
@@ -93,6 +96,7 @@ def main(  # noqa: PLR0913
             "rules": chosen,
             "models": [model.partition("=")[0] for model in named],
             "reset_every": reset_every,
+            "reset_when": reset_when,
             "join": join,
             "size": size,
             "stride": stride,

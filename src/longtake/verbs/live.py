@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
@@ -17,6 +17,8 @@ def main(  # noqa: PLR0913
     weights: Path | None = None,
     rule: str = "ttt3r",
     reset_every: int | None = None,
+    reset_when: str | None = None,
+    join: Literal["exact", "scale", "sim3"] = "exact",
     size: int | None = None,
     fps: float | None = None,
     seconds: float | None = None,
@@ -42,6 +44,9 @@ def main(  # noqa: PLR0913
         weights: Weight file, for models whose weights are not in the package.
         rule: Update rule of the memory; `longtake rules` lists them.
         reset_every: Start the memory over every so many frames; the poses are chained.
+        reset_when: Start the memory over by what is seen: spent:N (the rates have added up to N, 60 by default, and the
+            confidence is down), cut, or spent:N+cut.
+        join: How the chunks between resets meet: exact (as published), scale (same camera, its scale by depth) or sim3.
         size: Longer side of the image that the model sees, in pixels; by default the model's own.
         fps: Use at most so many frames a second.
         seconds: Stop so many seconds after the first frame.
@@ -70,6 +75,8 @@ def main(  # noqa: PLR0913
         weights=weights,
         rule=rule,
         reset_every=reset_every,
+        reset_when=reset_when,
+        join=join,
         size=size,
         device=device,
         seed=seed,

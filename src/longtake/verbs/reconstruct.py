@@ -18,6 +18,9 @@ def main(  # noqa: PLR0913
     weights: Path | None = None,
     rule: str | None = None,
     reset_every: int | None = None,
+    reset_when: str | None = None,
+    join: Literal["exact", "scale", "sim3"] = "exact",
+    loop_closure: bool = False,
     window: int | None = None,
     budget: int | None = None,
     camera: Literal["head", "solve"] = "head",
@@ -47,6 +50,10 @@ def main(  # noqa: PLR0913
         weights: Weight file, for models whose weights are not in the package; `hub` downloads the official one.
         rule: Update rule of a recurrent memory, by default ttt3r; `longtake rules` lists them.
         reset_every: Start the memory over every so many frames; the poses are chained.
+        reset_when: Start the memory over by what is seen: spent:N (the rates have added up to N, 60 by default, and the
+            confidence is down), cut, or spent:N+cut.
+        join: How the chunks between resets meet: exact (as published), scale (same camera, its scale by depth) or sim3.
+        loop_closure: Recognise places that were seen before, and correct the poses by them at the end.
         window: Full attention (vggt) reads at most so many frames at once, the first and the newest; by default all.
         budget: A cache (streamvggt) keeps the keys of so many frames at most; by default all.
         camera: Poses as the model says them (head), or solved from its points (solve, with the extra `solve`).
@@ -76,6 +83,9 @@ def main(  # noqa: PLR0913
         weights=weights,
         rule=rule,
         reset_every=reset_every,
+        reset_when=reset_when,
+        join=join,
+        loop_closure=loop_closure,
         window=window,
         budget=budget,
         camera=camera,

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
 OPTIONS = (
     "reset_every",
+    "reset_when",
+    "join",
+    "loop_closure",
     "window",
     "budget",
     "camera",
@@ -61,6 +64,8 @@ def main(
     options = {key: old["options"].get(key) for key in OPTIONS}
     options["stride"] = options["stride"] or 1
     options["camera"] = options["camera"] or "head"
+    options["loop_closure"] = bool(options["loop_closure"])
+    options["join"] = options["join"] or "exact"
     if options["intrinsics"] is not None:
         options["intrinsics"] = np.array(options["intrinsics"], np.float64)
     if old["status"] not in ("complete", "complete, with notes"):
