@@ -24,7 +24,7 @@ from longtake.evaluation.benchmark.run import run_benchmark
 from longtake.evaluation.nets import rules_of
 from longtake.registry import MODELS
 
-GROWS = ("vggt", "streamvggt", "fast3r", "point3r")
+GROWS = ("vggt", "streamvggt", "fast3r", "point3r", "vggt-small", "streamvggt-small")
 
 
 def weights(folder: Path, name: str) -> Path:
