@@ -22,9 +22,12 @@ from longtake import registry
 from longtake.closing import LoopCloser
 from longtake.continuity.archive import Archive
 from longtake.continuity.trigger import ResetTrigger
-from longtake.errors import InputError, OutputError
+from longtake.errors import CapabilityError, InputError, OutputError
+from longtake.frame import Prediction
+from longtake.memory.keep import Keep
 from longtake.meter import finish_work, peak_bytes, start_counting
 from longtake.outputs import Cloud, Recorder, Run, clear_earlier_take, read_ply, read_tum
+from longtake.revisions import Revisions
 from longtake.rules import Rule
 from longtake.sources import Source, open_source
 from longtake.stream import Stream
@@ -107,6 +110,7 @@ def reconstruct(
     budget: int | None = None,
     camera: str = "head",
     intrinsics: np.ndarray | None = None,
+    revise: bool = False,
     out: str | os.PathLike[str] | None = None,
     size: int | None = None,
     stride: int = 1,
@@ -134,6 +138,8 @@ def reconstruct(
     window, budget: bounds of memories that grow with the take; see `Model.streams`.
     camera: "head" takes poses from the model, "solve" solves them from its points (extra `solve`).
     intrinsics: (3, 3) the camera's matrix in pixels of the source's frames, if it is known.
+    revise: for full attention, write each frame as it was last said, once it leaves the window, or at the end where
+        there is none. Until then it is held in memory. By default frames are written at once, as they were first said.
     size: the longer side of the image that the model sees, in pixels; by default what the model was trained for.
     stride, fps, start, end, max_frames: which frames of the source are used; times in seconds.
     report: draw report.html and report.png at the end, which takes a second or two.
@@ -151,7 +157,10 @@ def reconstruct(
             f"weights={weights!r}, size={size!r}, device={device!r} with a loaded model, which has them already: give "
             "them to longtake.load, or name the model here."
         )
-    # What is on disk stays as it was first said: new predictions of earlier frames would be made for nobody.
+    if revise and not model.capabilities.revises:
+        raise CapabilityError(
+            f"revise=True with {model.name}: what it says of a frame never changes. Leave it out, or use vggt, fast3r."
+        )
     stream = model.stream(
         rule=rule,
         reset_every=reset_every,
@@ -159,7 +168,7 @@ def reconstruct(
         join=join,
         window=window,
         budget=budget,
-        revise=False,
+        revise=revise,  # without: new predictions of earlier frames would be made for nobody
         camera=camera,
         intrinsics=intrinsics,
     )
@@ -171,6 +180,7 @@ def reconstruct(
         "window": window,
         "budget": budget,
         "camera": camera,
+        "revise": revise,
         "intrinsics": stream.describe()["intrinsics"],
         "size": size,
         "stride": stride,
@@ -217,6 +227,14 @@ def _record(
 ) -> None:
     begin = time.perf_counter()
     unsolved: list[str] = []
+    held = Revisions(waits=stream.rule.revise if isinstance(stream.rule, Keep) else False)
+
+    def write(final: Iterable[tuple[Prediction, float]]) -> None:
+        for prediction, seconds in final:
+            recorder.add(prediction, seconds)
+            if prediction.camera not in ("head", "solve"):
+                unsolved.append(f"frame {prediction.index}: {prediction.camera}")
+
     start_counting(stream.device)
     # A generator, so that closing it stops the source's reader.
     with closing(frame for frame in take) as frames, ExitStack() as stack:
@@ -233,17 +251,20 @@ def _record(
                     ready = time.perf_counter()
                     prediction = stream.step(frame)
                     finish_work(stream.device)
-                    recorder.add(prediction, time.perf_counter() - ready)
+                    write(held.take(prediction, time.perf_counter() - ready))
                     if closer is not None:
                         closer.see(stream, prediction)
                         recorder.tell(loop_closures=len(closer.edges))
-                    if prediction.camera not in ("head", "solve"):
-                        unsolved.append(f"frame {prediction.index}: {prediction.camera}")
                     if on_frame:
                         seconds = time.perf_counter() - begin
-                        state, tracking = stream.state_bytes, prediction.tracking
-                        on_frame(Progress(recorder.frames, take.length, seconds, recorder.points, state, tracking))
+                        state, shown = stream.state_bytes, recorder.frames + len(held)
+                        tracking = prediction.tracking
+                        on_frame(Progress(shown, take.length, seconds, recorder.points, state, tracking))
+            except OutputError:  # what could not be written is not tried again
+                held.drop()
+                raise
             finally:
+                write(held.rest())
                 recorder.notes.extend(take.notes)
                 if unsolved:
                     first = unsolved[0]

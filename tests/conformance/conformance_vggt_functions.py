@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from conformance_report import DTYPES, FAIL, NOTE, PASS, Report
+from conformance_report import DTYPES, FAIL, PASS, Report
 from conformance_vggt import compare_mixed
 from safetensors.torch import load_file
 from torch import Tensor
@@ -19,6 +19,7 @@ from longtake.geometry.camera import unproject
 from longtake.geometry.pose import inverse, transform
 from longtake.geometry.pose_encoding import decode_camera, encode_camera
 from longtake.geometry.rotation import quat_wxyz_from_matrix
+from longtake.tokenize.images_whole import on_white, pad_to_largest, prepare_padded, prepare_square
 from longtake.tokenize.images_wide import prepare_wide
 
 Tensors = dict[str, Tensor]
@@ -77,25 +78,38 @@ def check_vggt_function(report: Report, case: str, path: Path, dtype: str) -> No
 
 
 def check_vggt_images(report: Report, case: str, path: Path) -> None:
-    """Check VGGT's image loader, by whose rule streams prepare frames: SHA-256 of the result.
-
-    The loader's other modes (padding, squares) and lists of pictures of several shapes are not what a stream does.
-    """
+    """Check VGGT's image loader, by whose rule streams prepare frames, and its other modes: SHA-256 of the result."""
     listing = json.loads(path.with_name("postproc.json").read_text())["preprocess"]
     with np.load(path) as stored:
         for row in listing:
-            if not row["function"].startswith("load_and_preprocess"):
-                continue
-            shapes = [tuple(shape[:2]) for shape in row["in_shapes"]]
-            if row["mode"] != "crop" or len(shapes) > 1 or row["in_shapes"][0][2] != 3:
-                report.remark(case, "preprocess", row["name"], NOTE, "a mode that streams do not use; not compared")
-                continue
-            _check_image(report, case, row, stored[f"{row['name']}.in0"])
+            if row["function"].startswith("load_and_preprocess"):
+                count = len(row["in_shapes"])
+                coords = stored.get(f"{row['name']}.coords")
+                _check_image(report, case, row, [stored[f"{row['name']}.in{i}"] for i in range(count)], coords)
 
 
-def _check_image(report: Report, case: str, row: dict[str, Any], picture: np.ndarray) -> None:
-    made, _ = prepare_wide(picture, row["target_size"])
-    planes = np.ascontiguousarray(made.transpose(2, 0, 1)[None])
+def _check_image(
+    report: Report, case: str, row: dict[str, Any], pictures: list[np.ndarray], coords: np.ndarray | None
+) -> None:
+    size, made = row["target_size"], []
+    for picture in pictures:
+        rgb = on_white(picture) if picture.shape[2] == 4 else np.broadcast_to(picture, (*picture.shape[:2], 3))
+        rgb = np.ascontiguousarray(rgb)
+        if row["mode"] == "crop":
+            made.append(prepare_wide(rgb, size))
+        else:
+            made.append(prepare_padded(rgb, size) if row["mode"] == "pad" else prepare_square(rgb, size))
+    if coords is not None:  # where the original lies: x1, y1, x2, y2, and its size
+        maps = [each for _, each in made]
+        corners = [
+            [-x, -y, m.original_size[0] * m.scale[0] - x, m.original_size[1] * m.scale[1] - y, *m.original_size]
+            for m in maps
+            for x, y in [m.offset]
+        ]
+        ours, wanted = torch.tensor(corners), torch.from_numpy(coords)
+        report.compare(case, "preprocess", f"{row['name']}.coords", "float32", ours, wanted, 1e-6)
+    planes = np.stack([picture for picture, _ in pad_to_largest(made)]).transpose(0, 3, 1, 2)
+    planes = np.ascontiguousarray(planes)
     same = hashlib.sha256(planes.tobytes()).hexdigest() == row["sha256_u8"]
     text = "the SHA-256 is the kit's" if same else f"another SHA-256, shape {planes.shape}, wanted {row['out_shape']}"
     report.remark(case, "preprocess", row["name"], PASS if same else FAIL, text, "uint8")

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -213,6 +214,21 @@ def test_memory_is_counted_and_grows_as_the_family_says(name: str) -> None:
     else:
         assert min(steps) > 0
     assert stream.describe()["cost"] == model.capabilities.cost
+
+
+@models
+def test_a_stream_says_what_it_is_and_can_be_made_from_that(name: str) -> None:
+    model = tiny(name)
+    stream = Stream(model, name=name, reset_every=5)
+    about = json.loads(json.dumps(stream.describe()))
+    assert (about["model"], about["memory"], about["cost"]) == (
+        name,
+        model.capabilities.memory,
+        model.capabilities.cost,
+    )
+    assert about["rule"] == ("ttt3r" if model.capabilities.rules else "append")
+    again = Stream(model, name=name, rule=about["rule"], reset_every=about["reset_every"], **about["options"])
+    assert again.describe() == stream.describe()
 
 
 OPTIONS: dict[str, Any] = {"rule": "overwrite", "window": 3, "budget": 3}

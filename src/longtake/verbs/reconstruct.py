@@ -25,6 +25,7 @@ def main(  # noqa: PLR0913
     budget: int | None = None,
     camera: Literal["head", "solve"] = "head",
     intrinsics: tuple[float, float, float, float] | None = None,
+    revise: bool = False,
     size: int | None = None,
     stride: int = 1,
     fps: float | None = None,
@@ -58,6 +59,7 @@ def main(  # noqa: PLR0913
         budget: A cache (streamvggt) keeps the keys of so many frames at most; by default all.
         camera: Poses as the model says them (head), or solved from its points (solve, with the extra `solve`).
         intrinsics: Focal lengths and centre FX FY CX CY of the camera in pixels of the source, if they are known.
+        revise: Full attention (vggt, fast3r): write each frame as it was last said, which is later.
         size: Longer side of the image that the model sees, in pixels; by default the model's own.
         stride: Use every so many-th frame.
         fps: Use at most so many frames a second.
@@ -90,6 +92,7 @@ def main(  # noqa: PLR0913
         budget=budget,
         camera=camera,
         intrinsics=camera_matrix(*intrinsics) if intrinsics else None,
+        revise=revise,
         size=size,
         stride=stride,
         fps=fps,
