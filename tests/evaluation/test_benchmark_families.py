@@ -106,6 +106,27 @@ def test_a_cache_grows_until_the_system_refuses(tmp_path: Path) -> None:
         assert plot.width > 1000
 
 
+def test_models_measured_into_one_folder_stand_side_by_side(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_take(tmp_path / "take", frames=4)
+    words = ["evaluate", "rgbd", str(tmp_path / "take"), "--device", "cpu", "--cloud-points", "500"]
+    words += ["--json", str(tmp_path / "out")]
+    first = ["--model", "streamvggt", "--weights", str(weights(tmp_path, "streamvggt")), "--budget", "3"]
+    second = ["--model", "longtake-small", "--weights", str(weights(tmp_path, "longtake-small")), "--rule", "ttt3r"]
+    assert cli.main([*words, *first]) == 0
+    with Image.open(tmp_path / "out" / "clouds-take.png") as picture:
+        width = picture.width
+    capsys.readouterr()
+    assert cli.main([*words, *second]) == 0
+    rows = [
+        line.split()[:5] for line in capsys.readouterr().out.splitlines() if line.startswith(("longtake", "stream"))
+    ]
+    assert rows[:2] == [["longtake-small", "ttt3r", "4", *rows[0][3:]], ["streamvggt", "append,", "budget", "3", "4"]]
+    with Image.open(tmp_path / "out" / "clouds-take.png") as picture:
+        assert picture.width > width + 600  # one more cloud beside the truth
+    assert cli.main([*words, *second, "--stride", "2"]) == 0  # another protocol: not beside it
+    assert "streamvggt" not in capsys.readouterr().out
+
+
 def test_rules_are_refused_where_there_are_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_take(tmp_path / "take", frames=2)
     words = ["evaluate", "rgbd", str(tmp_path / "take"), "--model", "vggt", "--weights", str(weights(tmp_path, "vggt"))]
