@@ -20,7 +20,7 @@ from longtake.files import replacing
 
 FORMAT = "longtake-benchmark/1"
 DRAWN = 60_000  # points of a stored cloud
-MEMORY = ("reset_every", "window", "budget")  # what a protocol says of the memory: models differ in it
+MEMORY = ("reset_every", "reset_when", "join", "window", "budget")  # what a protocol says of the memory: models differ in it
 
 
 def digest(value: Any) -> str:
@@ -98,8 +98,8 @@ def runs_beside(out: Path, runs: Sequence[Mapping[str, Any]]) -> list[dict[str, 
             theirs = run["settings"]
             same = theirs["code_sha256"] == own["code_sha256"] and _fixed(theirs) == _fixed(own)
             if run["model"] not in models and same:
-                bounds = [(name, theirs["protocol"][name]) for name in MEMORY]
-                bounded = [f"{name} {n}" for name, n in bounds if n and n != own["protocol"][name]]
+                bounds = [(name, theirs["protocol"].get(name)) for name in MEMORY]
+                bounded = [f"{name} {n}" for name, n in bounds if n and n != own["protocol"].get(name)]
                 found.append({**run, "label": label, "sequence": sequence, "rule": ", ".join([run["rule"], *bounded])})
     return found
 
