@@ -17,6 +17,8 @@ from longtake.datasets.warp import AS_READ, check_agreement, choose_pairs, warp_
 from longtake.datasets.write import Take
 
 WITH_BOTH = [case for case in LAYOUTS if case not in ("kitti", "kitti-odometry")]
+# Sound takes are proven in each layout; broken ones differ by how depth is stored and placed, not by their files.
+SOME = ("tum", "scannet", "sintel")
 
 
 def _opened(case: str, out: Path, of: Take) -> LazySequence:
@@ -38,21 +40,21 @@ def test_sound_takes_agree(case: str, tmp_path: Path) -> None:
     assert found.within_5_percent is not None and found.within_5_percent > 0.9
 
 
-@pytest.mark.parametrize("case", WITH_BOTH)
+@pytest.mark.parametrize("case", SOME)
 def test_poses_written_the_other_way_round_are_found(case: str, tmp_path: Path) -> None:
     found = check_agreement(_opened(case, tmp_path, _with_poses(np.linalg.inv)))
     assert found.verdict == "disagree"
     assert "poses in the other direction (world to camera) fits clearly better" in found.text
 
 
-@pytest.mark.parametrize("case", WITH_BOTH)
+@pytest.mark.parametrize("case", SOME)
 def test_poses_with_other_axes_are_found(case: str, tmp_path: Path) -> None:
     found = check_agreement(_opened(case, tmp_path, _with_poses(lambda poses: poses @ FLIP)))
     assert found.verdict == "disagree"
     assert "OpenGL axes" in found.text
 
 
-@pytest.mark.parametrize(("case", "factor"), [*((case, 0.2) for case in WITH_BOTH), ("tum", 2.0), ("sintel", 1000.0)])
+@pytest.mark.parametrize(("case", "factor"), [*((case, 0.2) for case in SOME), ("tum", 2.0), ("sintel", 1000.0)])
 def test_a_wrong_depth_scale_is_found_and_named(case: str, factor: float, tmp_path: Path) -> None:
     depth = take().depth * factor
     if case != "sintel":

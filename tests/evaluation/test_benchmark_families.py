@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from evaluation_oracle import write_take
 from PIL import Image
@@ -21,6 +22,7 @@ from longtake.datasets.table import open_sequence
 from longtake.errors import CapabilityError
 from longtake.evaluation.benchmark.protocol import Protocol
 from longtake.evaluation.benchmark.run import run_benchmark
+from longtake.evaluation.benchmark.walk import resizer
 from longtake.evaluation.nets import rules_of
 from longtake.registry import MODELS
 
@@ -60,6 +62,20 @@ def test_every_model_is_scored_or_says_why_not(name: str, tmp_path: Path) -> Non
     whole = measure(tmp_path, name, fit="resize", max_frames=1)
     assert whole["figures"]["depth_pixels_cropped"] == 0
     assert whole["figures"]["depth_pixels"] == (48 // 2 - 3) * (64 // 2)
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("size", [(64, 48), (48, 64), (60, 60), (90, 41)])
+def test_a_squeezed_picture_is_taken_as_it_is(name: str, size: tuple[int, int]) -> None:
+    """Else a model would cut it, and depth would be compared at the wrong pixels."""
+    module: Any = build_empty(MODELS[name].family, MODELS[name].config.tiny().to_dict(), name)
+    picture = np.random.default_rng(0).integers(0, 255, (size[1], size[0], 3), np.uint8)
+    squeezed, pixel_map = resizer(module)(picture)
+    assert (pixel_map.original_size, pixel_map.offset) == (size, (0, 0))
+    assert pixel_map.scale == (squeezed.shape[1] / size[0], squeezed.shape[0] / size[1])
+    again, own = module.prepare(squeezed)
+    assert (own.size, own.scale, own.offset) == (pixel_map.size, (1, 1), (0, 0))
+    assert again.shape == squeezed.shape
 
 
 def test_a_memory_that_is_bounded_stops_growing(tmp_path: Path) -> None:
@@ -104,6 +120,27 @@ def test_a_cache_grows_until_the_system_refuses(tmp_path: Path) -> None:
     assert line[2:5] == ["0", "of", "1"] and line[5].startswith("out of memory")
     with Image.open(tmp_path / "out" / "state_mb.png") as plot:
         assert plot.width > 1000
+
+
+def test_models_measured_into_one_folder_stand_side_by_side(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_take(tmp_path / "take", frames=4)
+    words = ["evaluate", "rgbd", str(tmp_path / "take"), "--device", "cpu", "--cloud-points", "500"]
+    words += ["--json", str(tmp_path / "out")]
+    first = ["--model", "streamvggt", "--weights", str(weights(tmp_path, "streamvggt")), "--budget", "3"]
+    second = ["--model", "longtake-small", "--weights", str(weights(tmp_path, "longtake-small")), "--rule", "ttt3r"]
+    assert cli.main([*words, *first]) == 0
+    with Image.open(tmp_path / "out" / "clouds-take.png") as picture:
+        width = picture.width
+    capsys.readouterr()
+    assert cli.main([*words, *second]) == 0
+    rows = [
+        line.split()[:5] for line in capsys.readouterr().out.splitlines() if line.startswith(("longtake", "stream"))
+    ]
+    assert rows[:2] == [["longtake-small", "ttt3r", "4", *rows[0][3:]], ["streamvggt", "append,", "budget", "3", "4"]]
+    with Image.open(tmp_path / "out" / "clouds-take.png") as picture:
+        assert picture.width > width + 600  # one more cloud beside the truth
+    assert cli.main([*words, *second, "--stride", "2"]) == 0  # another protocol: not beside it
+    assert "streamvggt" not in capsys.readouterr().out
 
 
 def test_rules_are_refused_where_there_are_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

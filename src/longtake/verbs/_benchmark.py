@@ -14,7 +14,7 @@ from longtake.evaluation.benchmark.gather import gather, told_apart
 from longtake.evaluation.benchmark.protocol import Protocol
 from longtake.evaluation.benchmark.published import beside_published
 from longtake.evaluation.benchmark.report import make_report, write_report
-from longtake.evaluation.benchmark.results import read_folder
+from longtake.evaluation.benchmark.results import read_folder, runs_beside
 from longtake.evaluation.benchmark.run import run_benchmark
 from longtake.evaluation.records import cache_folder, write_text
 from longtake.evaluation.tables import make_console, print_grid, to_markdown
@@ -50,7 +50,8 @@ def run_dataset(
     """Measure, print the tables and write the report."""
     out = out or cache_folder() / protocol.dataset / folder.resolve().name
     runs = run_benchmark(sequences, model, rules, protocol, out, fresh=fresh)
-    report = make_report(runs, {sequence.name: sequence.notes for sequence in sequences}, protocol, out)
+    shown = [*runs, *runs_beside(out, runs)]
+    report = make_report(shown, {sequence.name: sequence.notes for sequence in sequences}, protocol, out)
     console = make_console()
     for grid in report.tables:
         print_grid(grid, console)

@@ -99,33 +99,40 @@ def _facts(
     facts = list(protocol.spelled())
     for run in runs[:1]:
         facts.append(("longtake, code", f"{run['settings']['longtake']}, {run['settings']['code_sha256'][:12]}"))
-    nets = {run["model"]: run["settings"] for run in runs}
-    for name, s in nets.items():
+    for run in {run["model"]: run for run in runs}.values():
+        s = run["settings"]
         about = f"{s['parameters'] / 1e6:.2f} M parameters, sha256 of the tensors {s['weights_sha256'][:16]}"
-        facts.append((name, f"{about}, {s['dtype']} on {s['device']}, torch {s['torch']}"))
+        unit = "metric" if run["is_metric"] else "not metric: its metric figures judge the unit too"
+        facts.append((run["model"], f"{about}, {s['dtype']} on {s['device']}, torch {s['torch']}; {unit}"))
     shared = set.intersection(*(set(each) for each in notes.values())) if notes else set()
     ordered = [note for each in list(notes.values())[:1] for note in each if note in shared]
-    facts += [(f"Data set: {note.partition(':')[0]}", note.partition(":")[2].strip()) for note in ordered]
+    facts += [_noted("Data set", note) for note in ordered]
     for sequence in dict.fromkeys(run["sequence"] for run in runs):
-        mine = [run for run in runs if run["sequence"] == sequence]
-        used, sizes = mine[0]["frames_used"], mine[0]["sizes"]
-        span = f"{used[0]} to {used[-1]}" if used else "none"
-        seen = " seen at ".join("{}x{}".format(*sizes[key]) for key in ("original", "model") if key in sizes)
-        metric = "metric" if mine[0]["is_metric"] else "not metric: its metric figures judge the unit too"
-        dropped = f", {len(mine[0]['frames_dropped'])} dropped" if mine[0]["frames_dropped"] else ""
-        facts.append(
-            (
-                sequence,
-                f"{len(used)} of {mine[0]['frames_in_sequence']} frames{dropped}, {span}, {seen}; model {metric}",
-            )
-        )
-        own = [note for note in notes[sequence] if note not in shared]
-        facts += [(f"{sequence}: {note.partition(':')[0]}", note.partition(":")[2].strip()) for note in own]
+        facts.append((sequence, _frames([run for run in runs if run["sequence"] == sequence])))
+        facts += [_noted(sequence, note) for note in notes[sequence] if note not in shared]
     facts.append(("Peak memory", "the largest of any step; of the device on CUDA, else of the whole process"))
     facts.append(
         ("Over sequences", "plain mean; depth weighted by valid pixels; (n): so many sequences have the figure")
     )
     return facts
+
+
+def _noted(whose: str, note: str) -> tuple[str, str]:
+    what, _, said = note.partition(":")
+    return f"{whose}: {what}", said.strip()
+
+
+def _frames(runs: Sequence[Mapping[str, Any]]) -> str:
+    """Say which frames of a sequence the runs used (the longest run's), and at which sizes."""
+    longest = max(runs, key=lambda run: len(run["frames_used"]))
+    used, sizes = longest["frames_used"], longest["sizes"]
+    said = f"{len(used)} of {longest['frames_in_sequence']} frames"
+    said += f", {used[0]} to {used[-1]}" if used else ""
+    said += f", {len(longest['frames_dropped'])} dropped" if longest["frames_dropped"] else ""
+    if "original" in sizes:
+        seen = dict.fromkeys("{}x{}".format(*run["sizes"]["model"]) for run in runs if "model" in run["sizes"])
+        said += f", {sizes['original'][0]}x{sizes['original'][1]} seen at {', '.join(seen)}"
+    return said
 
 
 def _plots(rows: Sequence[Row], out: Path) -> list[tuple[str, str]]:

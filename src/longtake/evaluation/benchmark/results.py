@@ -20,6 +20,7 @@ from longtake.files import replacing
 
 FORMAT = "longtake-benchmark/1"
 DRAWN = 60_000  # points of a stored cloud
+MEMORY = ("reset_every", "reset_when", "join", "window", "budget")  # what a protocol says of the memory: models differ in it
 
 
 def digest(value: Any) -> str:
@@ -80,6 +81,31 @@ def read_clouds(out: Path, sequence: str, label: str) -> Clouds | None:
             return Clouds(**{name: stored[name] for name in Clouds.__slots__})
     except (OSError, ValueError, KeyError):
         return None
+
+
+def runs_beside(out: Path, runs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return the runs of other models on the same sequences that lie in `out` and may stand beside these.
+
+    They were measured by the same code under the same protocol; where their memory was bounded otherwise, their rule's
+    name says so.
+    """
+    if not runs:
+        return []
+    models, own, found = {run["model"] for run in runs}, runs[0]["settings"], []
+    for sequence in dict.fromkeys(run["sequence"] for run in runs):
+        record = read_record(record_path(out, sequence)) or {}
+        for label, run in record.get("runs", {}).items():
+            theirs = run["settings"]
+            same = theirs["code_sha256"] == own["code_sha256"] and _fixed(theirs) == _fixed(own)
+            if run["model"] not in models and same:
+                bounds = [(name, theirs["protocol"].get(name)) for name in MEMORY]
+                bounded = [f"{name} {n}" for name, n in bounds if n and n != own["protocol"].get(name)]
+                found.append({**run, "label": label, "sequence": sequence, "rule": ", ".join([run["rule"], *bounded])})
+    return found
+
+
+def _fixed(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in plain(settings["protocol"]).items() if name not in MEMORY}
 
 
 def read_folder(out: Path) -> list[dict[str, Any]]:
