@@ -192,6 +192,7 @@ def test_train_has_the_defaults_and_choices_of_the_trainer() -> None:
         (["--frames-per-step", "-3"], "--frames-per-step -3: must be at least 1"),
         (["--curriculum", "toy", "--start-stage", "2"], "--start-stage 2: toy has stages 0 to 1"),
         (["--start-stage", "-1"], "--start-stage -1: standard has stages 0 to"),
+        (["--model", "vggt-small", "--compiled"], "--compiled with vggt-small: it is trained without"),
         (["--resume", "nowhere.safetensors"], "--resume nowhere.safetensors: no such file"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

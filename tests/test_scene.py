@@ -250,7 +250,8 @@ def test_json_is_one_object_and_nothing_else(
     assert (told["frames"], told["model"], told["rule"], told["device"]) == (8, "longtake-small", "ttt3r", "cpu")
     assert told["status"] == "complete" and told["notes"] == []
     assert {Path(name).name for name in told["outputs"]} == {
-        "cloud.ply", "trajectory.txt", "cameras.json", "depth", "report.png", "report.html", "manifest.json",
+        "cloud.ply", "trajectory.txt", "cameras.json", "depth", "confidence", "images", "report.png", "report.html",
+        "manifest.json",
     }  # fmt: skip
     assert all(Path(name).exists() for name in told["outputs"])
     assert "1/8 frames" in err

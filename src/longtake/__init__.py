@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from longtake.frame import Frame as Frame
     from longtake.frame import Prediction as Prediction
     from longtake.registry import load as load
+    from longtake.rules import register_rule as register_rule
     from longtake.scene import Scene as Scene
     from longtake.scene import reconstruct as reconstruct
     from longtake.sources import images as images
@@ -32,6 +33,7 @@ _HOME = {
     "images": "longtake.sources",
     "load": "longtake.registry",
     "reconstruct": "longtake.scene",
+    "register_rule": "longtake.rules",
     "video": "longtake.sources",
 }
 
@@ -43,6 +45,7 @@ __all__ = [  # noqa: PLE0604  (the same names as _HOME, which a test compares)
     "images",
     "load",
     "reconstruct",
+    "register_rule",
     "video",
 ]
 

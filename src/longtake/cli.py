@@ -18,13 +18,21 @@ from longtake.errors import LongtakeError
 
 VERBS: Mapping[str, str] = {
     "reconstruct": "turn a video or a folder of images into cameras and a 3D point map",
+    "live": "the same with a webcam, a stream, a pipe or the screen, while it runs",
+    "view": "show a take in the browser, finished or running",
+    "serve": "serve many cameras over a websocket on one model",
+    "export": "write a take as COLMAP, nerfstudio, glTF, TUM, KITTI, EuRoC, ... take it",
+    "localize": "say where in a saved take a photo was taken",
+    "replay": "run a take again from its manifest and compare",
     "evaluate": "measure a model against ground truth",
+    "compare": "run models and update rules side by side over one take or many",
     "data check": "say what a data set's folder is, and prove that its poses and depth agree",
     "data synthesize": "write takes of procedural rooms in the layout of a data set",
     "train": "train a model on procedural rooms",
     "convert": "turn an official checkpoint into safetensors with its configuration inside",
     "models": "list the models: size, licence, where the weights are",
     "rules": "list the update rules of the recurrent memory",
+    "completion": "print what a shell needs to complete verbs and flags",
     "doctor": "say what this machine has: device, decoders, optional libraries",
 }
 

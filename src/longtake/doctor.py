@@ -13,7 +13,8 @@ from importlib.util import find_spec
 
 LIBRARIES = ("torch", "numpy", "safetensors", "av", "pillow", "tyro", "rich")
 DECODERS = ("h264", "hevc", "vp9", "av1", "mpeg4", "mjpeg")
-EXTRAS = {"eval": "scipy"}  # what pip calls it: the library that it brings
+# What pip calls it: the library that it brings.
+EXTRAS = {"eval": "scipy", "view": "viser", "rerun": "rerun_sdk", "serve": "fastapi"}
 ENOUGH_DISK = 1_000_000_000  # bytes; the demo leaves far less
 
 

@@ -10,7 +10,7 @@ N = h*w, S the number of state tokens. `Growing` is the state of families whose 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Self
 
@@ -92,9 +92,20 @@ class Tokens:
 
 @dataclass(frozen=True, slots=True)
 class Stats:
-    """Attention statistics of one exchange; each is None unless the rule asked for it."""
+    """What one exchange tells an update rule. The first three and `heads` are None unless the rule asked for them.
 
-    mean_logit: Tensor | None = None  # (n, S): mean over layers, heads and image tokens of the scaled logits
+    Logits are those of the state's cross-attention over the image, scaled and rotated, before the softmax. No statistic
+    needs the attention map of a layer or a head. The image tokens are there anyway and cost nothing.
+    """
+
+    mean_logit: Tensor | None = None  # (n, S): mean over layers, heads and image tokens, pose token included
+    row_entropy: Tensor | None = None  # (n, S): mean over layers and heads of the softmax's entropy over patches, nats
+    mean_map: Tensor | None = None  # (n, S, N): mean over layers and heads of the logits to each patch
+    features: Tensor | None = None  # (n, N, D): what the encoder made of the patches
+    grid: tuple[int, int] = (0, 0)  # (h, w) of the patches, h * w = N
+    image_in: Tensor | None = None  # (n, 1 + N, E): pose token and embedded patches, as the decoder got them
+    image_out: Tensor | None = None  # (n, 1 + N, E): the same after decoding, normed
+    heads: Heads | None = None  # the view's own outputs: pose, points, confidence
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +133,12 @@ class Heads:
     intrinsics: Tensor | None = (
         None  # (n, 3, 3) in pixels, where a head predicts them; else they are fitted to the points
     )
+    written: Tensor | None = None  # (n,) mean rate at which the view was written to the memory, where a rule says so
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> Heads:
+        """Apply a function to every tensor there is."""
+        named = ((f.name, getattr(self, f.name)) for f in fields(self))
+        return Heads(**{name: function(tensor) for name, tensor in named if tensor is not None})
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,7 +316,13 @@ class Prediction:
     time: float = 0.0  # seconds
     name: str = ""
     camera: str = "head"  # where the pose comes from: head, solve, or why it could not be solved
+    tracking_code: Tensor | None = None  # () int64, see `tracking`; stays on the device until it is asked for
     revised: tuple[Prediction, ...] = ()  # new predictions of earlier frames, for families that revise
+
+    @property
+    def tracking(self) -> str:
+        """Whether the frame could be followed from those before it: "ok", "weak" or "lost" (longtake.continuity)."""
+        return ("ok", "weak", "lost")[0 if self.tracking_code is None else int(self.tracking_code)]
 
     @property
     def intrinsics_original(self) -> np.ndarray:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from longtake.continuity.joining import split_scale
 from longtake.frame import Heads, PixelMap, Prediction
 from longtake.geometry.camera import intrinsics_from_focal
 from longtake.geometry.focal import focal_weiszfeld
@@ -51,11 +52,19 @@ def shown_from(facts: Sequence[dict[str, Any]], images: Tensor | None) -> list[S
 
 
 def predictions_of(
-    heads: Heads, world_from_chunk: Tensor, group: Sequence[Shown], is_metric: bool, cameras: Sequence[str]
+    heads: Heads,
+    world_from_chunk: Tensor,
+    group: Sequence[Shown],
+    is_metric: bool,
+    cameras: Sequence[str],
+    tracking: Tensor,
+    *,
+    scaled: bool = False,
 ) -> list[Prediction]:
     """Make one prediction a row of heads. world_from_chunk (n, 4, 4), or (1, 4, 4) for all rows.
 
-    cameras: where each row's pose comes from.
+    cameras: where each row's pose comes from. tracking: codes of the last rows; rows before them are earlier frames.
+    scaled: whether the chain may have a scale: what leaves is in the take's units, and poses are rigid motions.
     """
     height, width = heads.points_self.shape[1:3]
     intrinsics = heads.intrinsics
@@ -63,9 +72,14 @@ def predictions_of(
         intrinsics = intrinsics_from_focal(focal_weiszfeld(heads.points_self), height, width)
     world_from_chunk = world_from_chunk.expand(len(heads.pose), 4, 4)
     world_from_cams = world_from_chunk @ world_from_cam(heads.pose)
-    points = transform(world_from_cams, heads.points_self)
+    points_self = heads.points_self
+    if scaled:
+        world_from_cams, scale = split_scale(world_from_cams)
+        points_self = points_self * scale[:, None, None, None].to(points_self.dtype)
+    points = transform(world_from_cams, points_self)
     points_world = transform(world_from_chunk, heads.points_world)  # the head speaks of the chunk's first camera
-    depth = heads.points_self[..., 2].clamp_min(0)
+    depth = points_self[..., 2].clamp_min(0)
+    codes = [None] * (len(group) - len(tracking)) + list(tracking)
     return [
         Prediction(
             points=points[i],
@@ -73,7 +87,7 @@ def predictions_of(
             depth=depth[i],
             world_from_cam=world_from_cams[i],
             intrinsics=intrinsics[i],
-            points_self=heads.points_self[i],
+            points_self=points_self[i],
             points_world=points_world[i],
             confidence_world=heads.confidence_world[i],
             image=torch.from_numpy(shown.image),
@@ -84,6 +98,7 @@ def predictions_of(
             time=shown.time,
             name=shown.name,
             camera=cameras[i],
+            tracking_code=codes[i],
         )
         for i, shown in enumerate(group)
     ]

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Models by name: their configuration, where their weights are, and `load`."""
+"""Models by name: `load` reads one of the table in `catalog`; a loaded model begins streams."""
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import os
 from collections.abc import Iterable
@@ -13,94 +12,23 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
+from longtake.catalog import MODELS, SMALL, SMALL_FULL, Entry, find, model_table
 from longtake.checkpoints.convert import Weights, build_empty, read_any
 from longtake.checkpoints.embedded import embedded_path
+from longtake.checkpoints.hub import HUB, cached_path, fetch
 from longtake.checkpoints.strict import load_strict
+from longtake.continuity.trigger import ResetTrigger
 from longtake.device import pick_device
+from longtake.engine.precision import narrow
 from longtake.errors import CapabilityError, CheckpointError
 from longtake.families.contract import Capabilities
-from longtake.families.cut3r import Cut3rConfig
-from longtake.families.dust3r import Dust3rConfig
-from longtake.families.fast3r import Fast3rConfig
-from longtake.families.point3r import Point3rConfig
-from longtake.families.vggt_config import VggtConfig
 from longtake.frame import PATCH, Frame
 from longtake.rules import Rule
 from longtake.stream import Stream, Streams
 from longtake.tracks import Tracks, follow
 
-SMALL = Cut3rConfig(
-    head="conv",
-    image_size=160,  # what the embedded weights have seen so far
-    encoder_width=320,
-    encoder_depth=5,
-    encoder_heads=5,
-    decoder_width=256,
-    decoder_depth=5,
-    image_heads=4,
-    state_heads=4,
-    state_size=160,
-    pose_slots=64,
-    pose_width=64,
-    pose_depth=1,
-    ray_depth=0,
-    color=False,
-    stem=(32, 64, 128),
-    rounded_rope=False,
-    square_ok=True,
-    is_metric=False,
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """A line of the model table."""
-
-    config: Any  # of the family's configuration class
-    licence: str  # of the weights
-    source: str  # where the weights come from
-    embedded: bool = False
-    family: str = "cut3r"  # as weight files name it: VGGT and StreamVGGT share theirs
-    commercial: str = "no"  # whether the official weights may be used commercially
-
-    def build(self) -> nn.Module:
-        """The module on the meta device: everything but the numbers."""
-        return build_empty(self.family, self.config.to_dict(), "the model table")
-
-    @property
-    def parameters(self) -> int:
-        """How many numbers the model has. Counted without making any of them."""
-        return sum(p.numel() for p in self.build().parameters())
-
-
-_NC = "CC BY-NC-SA 4.0 (non-commercial)"
-MODELS: dict[str, Entry] = {
-    "longtake-small": Entry(SMALL, "Apache-2.0", "in the package", embedded=True, commercial="yes"),
-    "cut3r-512": Entry(Cut3rConfig(), _NC, "cut3r_512_dpt_4_64.pth of the CUT3R project"),
-    "cut3r-224": Entry(
-        Cut3rConfig(head="linear", image_size=224, square_crop=True),
-        _NC,
-        "cut3r_224_linear_4.pth of the CUT3R project",
-    ),
-    "vggt": Entry(
-        VggtConfig(),
-        "VGGT License v1",
-        "VGGT-1B of the VGGT project",
-        family="vggt",
-        commercial="only the gated commercial weights, under their own terms",
-    ),
-    "streamvggt": Entry(
-        VggtConfig(causal=True),
-        "CC BY-NC-SA (non-commercial)",
-        "the checkpoint of the StreamVGGT project",
-        family="vggt",
-    ),
-    "point3r": Entry(Point3rConfig(), _NC, "the checkpoint of the Point3R project", family="point3r"),
-    "fast3r": Entry(Fast3rConfig(), "non-commercial", "Fast3R_ViT_Large_512 of the Fast3R project", family="fast3r"),
-    "dust3r": Entry(Dust3rConfig(), _NC, "the 512-pixel DPT checkpoint of the DUSt3R project", family="dust3r"),
-}
+__all__ = ["MODELS", "SMALL", "SMALL_FULL", "Entry", "Model", "find", "load", "model_table"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +65,9 @@ class Model:
         revise: bool | None = None,
         camera: str = "head",
         intrinsics: np.ndarray | None = None,
+        reset_when: str | ResetTrigger | None = None,
+        join: str = "exact",
+        graphs: bool = False,
     ) -> Stream:
         """Begin one take. See `streams` for what can be chosen; `model.capabilities` says what the model has."""
         return Stream(
@@ -149,6 +80,9 @@ class Model:
             revise=revise,
             camera=camera,
             intrinsics=intrinsics,
+            reset_when=reset_when,
+            join=join,
+            graphs=graphs,
         )
 
     def streams(
@@ -162,6 +96,9 @@ class Model:
         revise: bool | None = None,
         camera: str = "head",
         intrinsics: np.ndarray | None = None,
+        reset_when: str | ResetTrigger | None = None,
+        join: str = "exact",
+        graphs: bool = False,
     ) -> Streams:
         """Begin n takes that are stepped together.
 
@@ -177,6 +114,10 @@ class Model:
             over each other); "solve": from its world points, by focal length, PnP and RANSAC (extra `solve`).
         intrinsics: (3, 3) the camera's matrix in pixels of the original frames, if it is known: poses are solved with
             it, and every prediction has it.
+        reset_when: a trigger that starts a take's memory over by what it sees, or its words: spent:30+cut
+            (longtake.continuity.trigger).
+        join: how the chunks between resets meet: exact, as the published programs do; scale; sim3.
+        graphs: on a CUDA device, run each frame as one captured graph (longtake.engine), for memories of fixed shapes.
 
         Raises CapabilityError for what the model does not have, InputError, MissingExtra.
         """
@@ -191,6 +132,9 @@ class Model:
             revise=revise,
             camera=camera,
             intrinsics=intrinsics,
+            reset_when=reset_when,
+            join=join,
+            graphs=graphs,
         )
 
     def resume(self, path: str | Path, *, rule: str | Rule | None = None) -> Stream | Streams:
@@ -225,18 +169,22 @@ def load(
     device: str | torch.device = "auto",
     size: int | None = None,
     rounded_rope: bool | None = None,
+    precision: str = "float32",
 ) -> Model:
     """Load a model by name and return it, ready to begin streams.
 
     name: as `longtake models` lists it. `longtake-small` comes with the package; the others need `weights`.
     weights: an official checkpoint as its authors publish it, or a file of `longtake convert`. Nothing in it is run.
+        "hub", and only that, downloads it (extra `hub`): see `checkpoints.hub`. A file of that name is "./hub".
     device: auto (CUDA, then Apple's MPS, then the CPU), cpu, cuda, cuda:1, mps.
     size: longer side in pixels of the image that the model sees (VGGT, StreamVGGT: the width), a multiple of 16 (of 14
         there); by default what it was trained for.
     rounded_rope: whether the image encoder rounds its rotary embedding to half precision as the published programs do;
         by default as the weights were trained (yes for official weights).
+    precision: float32, or bf16: matrices are multiplied in bfloat16, everything between them stays in float32.
 
-    Raises CapabilityError for a name, size or device that there is not, CheckpointError for weights that do not fit.
+    Raises CapabilityError for a name, size, precision or device that there is not, CheckpointError for weights that do
+    not fit.
     """
     entry = find(name)
     target = pick_device(device)
@@ -244,12 +192,7 @@ def load(
     if size is not None and (size < patch or size % patch):
         near = max(1, round(size / patch)) * patch
         raise CapabilityError(f"size {size}: the longer side must be a multiple of {patch} pixels, such as {near}.")
-    if weights is None and not entry.embedded:
-        raise CheckpointError(
-            f"the weights of {name} are not in this package ({entry.licence}): get {entry.source} and pass it, "
-            f'longtake.load("{name}", weights="FILE") or --weights FILE.'
-        )
-    path = embedded_path(name) if weights is None else Path(weights).expanduser()
+    path = _weights_of(name, entry, weights)
     found = read_any(path, family=entry.family, wanted=f"the weights of {name}")
     module: Any = build_empty(entry.family, _configured(name, entry, found, size, rounded_rope), str(path))
     _check_kind(name, entry, module, path)
@@ -260,7 +203,26 @@ def load(
             "damaged, or its training diverged. Download it again, or take an earlier one."
         )
     module.eval().requires_grad_(False)
-    return Model(name, module.to(target), path.name, _sha256(path))
+    return Model(name, narrow(module.to(target), precision), path.name, _sha256(path))
+
+
+def _weights_of(name: str, entry: Entry, weights: str | os.PathLike[str] | None) -> Path:
+    """The file to read. Raises CheckpointError, which says what to get and where to put it."""
+    if weights is None and entry.embedded:
+        return embedded_path(name)
+    if weights is None:
+        there = f", or put it at {cached_path(name, entry.hub)} and pass {HUB!r}" if entry.hub else ""
+        fetched = f' weights="{HUB}" downloads it.' if entry.hub else ""
+        raise CheckpointError(
+            f"the weights of {name} are not in this package ({entry.licence}): get {entry.source} and pass it, "
+            f'longtake.load("{name}", weights="FILE") or --weights FILE{there}.{fetched}'
+        )
+    if os.fspath(weights) != HUB:
+        return Path(weights).expanduser()
+    if entry.hub is None:
+        instead = "they are in the package" if entry.embedded else f"get {entry.source} and pass the file as weights"
+        raise CheckpointError(f"weights={HUB!r}: the weights of {name} are not on the hub; {instead}.")
+    return fetch(name, entry.hub, entry.licence)
 
 
 def _configured(name: str, entry: Entry, found: Weights, size: int | None, rounded_rope: bool | None) -> dict[str, Any]:
@@ -287,34 +249,6 @@ def _check_kind(name: str, entry: Entry, module: Any, path: Path) -> None:
                 f"{path} holds {words.format(has, name, wanted)}. "
                 f"Name the model that the file was made for (`longtake models`)."
             )
-
-
-def find(name: str) -> Entry:
-    """Return a line of the table. Raises CapabilityError with near names."""
-    if name not in MODELS:
-        near = difflib.get_close_matches(name.lower(), MODELS, n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise CapabilityError(f"no model is called {name!r}.{hint} There are: {', '.join(MODELS)}.")
-    return MODELS[name]
-
-
-def model_table() -> list[dict[str, str]]:
-    """Return what `longtake models` and docs/models.md show, a row each."""
-    rows = []
-    for name, entry in MODELS.items():
-        built: Any = entry.build()
-        rows.append(
-            {
-                "name": name,
-                "parameters": f"{sum(p.numel() for p in built.parameters()) / 1e6:.1f} M",
-                "memory": built.capabilities.memory,
-                "metric": "yes" if entry.config.is_metric else "no",
-                "weights": entry.source,
-                "licence of the weights": entry.licence,
-                "commercial use": entry.commercial,
-            }
-        )
-    return rows
 
 
 def _sha256(path: Path) -> str:

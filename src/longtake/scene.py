@@ -9,7 +9,7 @@ import tempfile
 import time
 import weakref
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -19,6 +19,9 @@ import numpy as np
 import torch
 
 from longtake import registry
+from longtake.closing import LoopCloser
+from longtake.continuity.archive import Archive
+from longtake.continuity.trigger import ResetTrigger
 from longtake.errors import InputError, OutputError
 from longtake.meter import finish_work, peak_bytes, start_counting
 from longtake.outputs import Cloud, Recorder, Run, clear_earlier_take, read_ply, read_tum
@@ -87,6 +90,7 @@ class Progress:
     seconds: float  # since the first frame was asked for
     points: int  # in the cloud so far
     state_bytes: int  # kept between frames
+    tracking: str = "ok"  # of the newest frame: ok, weak or lost
 
 
 def reconstruct(
@@ -96,6 +100,9 @@ def reconstruct(
     weights: str | os.PathLike[str] | None = None,
     rule: str | Rule | None = None,
     reset_every: int | None = None,
+    reset_when: str | ResetTrigger | None = None,
+    join: str = "exact",
+    loop_closure: bool = False,
     window: int | None = None,
     budget: int | None = None,
     camera: str = "head",
@@ -110,6 +117,7 @@ def reconstruct(
     device: str = "auto",
     seed: int = 0,
     report: bool = True,
+    state: str | os.PathLike[str] | None = None,
     on_frame: Callable[[Progress], None] | None = None,
 ) -> Scene:
     """Reconstruct a take frame by frame and return the scene; in constant memory, where the model's is.
@@ -120,12 +128,16 @@ def reconstruct(
     model: a name of `longtake models` or a loaded model, which has its `weights`, `size` and `device` already.
     rule: for models with a recurrent memory, how it is written; by default ttt3r.
     reset_every: start the memory over every so many frames, chaining the poses.
+    reset_when: start it over by what is seen, in words such as spent:30 or cut (longtake.continuity.trigger).
+    join: how the chunks between resets meet: exact, scale or sim3 (longtake.continuity.joining).
+    loop_closure: recognise places that were seen before and correct poses, path and cloud at the end (extra `eval`).
     window, budget: bounds of memories that grow with the take; see `Model.streams`.
     camera: "head" takes poses from the model, "solve" solves them from its points (extra `solve`).
     intrinsics: (3, 3) the camera's matrix in pixels of the source's frames, if it is known.
     size: the longer side of the image that the model sees, in pixels; by default what the model was trained for.
     stride, fps, start, end, max_frames: which frames of the source are used; times in seconds.
     report: draw report.html and report.png at the end, which takes a second or two.
+    state: file for the stream's state at the end, also after Ctrl-C; for `model.resume` and `longtake localize`.
     on_frame: called after each frame.
 
     Raises InputError (also where no frame comes), CheckpointError, CapabilityError, OutputError, MissingExtra; and
@@ -143,6 +155,8 @@ def reconstruct(
     stream = model.stream(
         rule=rule,
         reset_every=reset_every,
+        reset_when=reset_when,
+        join=join,
         window=window,
         budget=budget,
         revise=False,
@@ -151,6 +165,9 @@ def reconstruct(
     )
     options = {
         "reset_every": reset_every,
+        "reset_when": stream.describe()["reset_when"],
+        "join": join,
+        "loop_closure": loop_closure,
         "window": window,
         "budget": budget,
         "camera": camera,
@@ -177,7 +194,11 @@ def reconstruct(
     try:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)  # nothing here draws numbers today; a rule may
-            _record(take, stream, recorder, on_frame)
+            try:
+                _record(take, stream, recorder, on_frame, loop_closure)
+            finally:
+                if state is not None and any(stream.frames):
+                    stream.save(Path(state))
     except BaseException as error:
         if isinstance(error, KeyboardInterrupt) and recorder.status != "not started":
             raise Interrupted(_scene(recorder, stream, temporary=out is None)) from error
@@ -187,11 +208,23 @@ def reconstruct(
     return _scene(recorder, stream, temporary=out is None)
 
 
-def _record(take: Source, stream: Stream, recorder: Recorder, on_frame: Callable[[Progress], None] | None) -> None:
+def _record(
+    take: Source,
+    stream: Stream,
+    recorder: Recorder,
+    on_frame: Callable[[Progress], None] | None,
+    loop_closure: bool = False,
+) -> None:
     begin = time.perf_counter()
     unsolved: list[str] = []
     start_counting(stream.device)
-    with closing(frame for frame in take) as frames:  # a generator, so that closing it stops the source's reader
+    # A generator, so that closing it stops the source's reader.
+    with closing(frame for frame in take) as frames, ExitStack() as stack:
+        closer = None
+        if loop_closure:
+            keyframes = stack.enter_context(tempfile.TemporaryDirectory(prefix="longtake-keyframes-"))
+            closer = LoopCloser(stream.model, Archive(Path(keyframes)))
+            recorder.correction = closer.correct
         # Before the recorder: a source without a frame (which is an InputError) leaves no folder behind.
         first = next(frames)
         with recorder:
@@ -201,12 +234,15 @@ def _record(take: Source, stream: Stream, recorder: Recorder, on_frame: Callable
                     prediction = stream.step(frame)
                     finish_work(stream.device)
                     recorder.add(prediction, time.perf_counter() - ready)
+                    if closer is not None:
+                        closer.see(stream, prediction)
+                        recorder.tell(loop_closures=len(closer.edges))
                     if prediction.camera not in ("head", "solve"):
                         unsolved.append(f"frame {prediction.index}: {prediction.camera}")
                     if on_frame:
                         seconds = time.perf_counter() - begin
-                        state = stream.state_bytes
-                        on_frame(Progress(recorder.frames, take.length, seconds, recorder.points, state))
+                        state, tracking = stream.state_bytes, prediction.tracking
+                        on_frame(Progress(recorder.frames, take.length, seconds, recorder.points, state, tracking))
             finally:
                 recorder.notes.extend(take.notes)
                 if unsolved:

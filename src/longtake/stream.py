@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +19,15 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from longtake.cameras import CameraChoice
+from longtake.continuity.joining import check_join, join_chunks
+from longtake.continuity.trigger import ResetTrigger, read_trigger
+from longtake.continuity.watch import Watch
+from longtake.engine import choose_engine, precision_of, running
 from longtake.errors import CapabilityError, CheckpointError, InputError, OutputError
 from longtake.families.contract import Family
 from longtake.families.cut3r import STREAMING, Cut3r
 from longtake.files import save_tensors
 from longtake.frame import PATCH, Exchange, Flags, Frame, Heads, Policy, Prediction, State, Tokens, Views
-from longtake.geometry.pose import advance_chunk, world_from_cam
 from longtake.memory.keep import Keep
 from longtake.predictions import Shown, facts_of, predictions_of, shown_from
 from longtake.rules import Rule
@@ -51,13 +54,17 @@ class Streams:
         *,
         rule: str | Rule | None = None,
         reset_every: int | None = None,
+        reset_when: str | ResetTrigger | None = None,
+        join: str = "exact",
         name: str = "",
         camera: str = "head",
         intrinsics: np.ndarray | None = None,
+        graphs: bool = False,
         **options: Any,
     ) -> None:
         """rule, options: how the memory is written; see the family's `writer`. camera, intrinsics: see `cameras`.
 
+        reset_when, join: see `longtake.continuity`; a trigger may be given in words. graphs: see `longtake.engine`.
         Raises InputError, CapabilityError, MissingExtra.
         """
         if n < 1:
@@ -69,11 +76,22 @@ class Streams:
         self.rule = model.writer(rule, **options)  # how the memory is written: an update rule, or what it keeps
         self.cameras = CameraChoice.checked(camera, intrinsics)
         self.reset_every = reset_every
+        self.join = check_join(join)
         self.model_name = name
         self.frames = [0] * n  # frames shown so far, per stream
         self.shown: list[list[Shown]] = [[] for _ in range(n)]  # of the frames kept, where a family revises them
-        with torch.no_grad():
-            self.state = model.begin(n, self.rule)
+        self.graphs = graphs
+        self.engine = choose_engine(model, self.rule, n, graphs=graphs)
+        self.watch = Watch(n, self.device, read_trigger(reset_when))
+
+    @property
+    def state(self) -> Any:
+        """What is kept between frames, as the family defines it; read it before the next frame, or copy it."""
+        return self.engine.state
+
+    @state.setter
+    def state(self, state: Any) -> None:
+        self.engine.load(state)
 
     @property
     def device(self) -> torch.device:
@@ -88,7 +106,8 @@ class Streams:
     @property
     def state_bytes(self) -> int:
         """Bytes kept between frames; constant for ever where the memory is."""
-        return self.state.nbytes + sum(frame.image.nbytes for each in self.shown for frame in each)
+        watched = sum(tensor.nbytes for tensor in self.watch.tensors().values())
+        return self.state.nbytes + watched + sum(frame.image.nbytes for each in self.shown for frame in each)
 
     def describe(self) -> dict[str, Any]:
         """What runs: model, its memory and what that costs, rule, device, precision, resets."""
@@ -101,7 +120,11 @@ class Streams:
             "streams": len(self.frames),
             "device": str(self.device),
             "dtype": str(self.dtype).removeprefix("torch."),
+            "precision": precision_of(self.model),
+            "engine": self.engine.name,
             "reset_every": self.reset_every,
+            "reset_when": None if self.watch.trigger is None else self.watch.trigger.name,
+            "join": self.join,
             "camera": self.cameras.camera,
             "intrinsics": None if self.cameras.intrinsics is None else self.cameras.intrinsics.tolist(),
             "state_bytes": self.state_bytes,
@@ -123,6 +146,7 @@ class Streams:
         resets = [bool(reset)] * len(frames) if isinstance(reset, (bool, np.bool_)) else list(reset)
         if len(resets) != len(frames):
             raise InputError(f"got {len(resets)} resets for {len(frames)} streams; give one bool for all, or one each")
+        resets = [a or b for a, b in zip(resets, self.watch.due() or resets, strict=True)]
         prepared = [None if frame is None else self._prepare(frame, i) for i, frame in enumerate(frames)]
         predictions: list[Prediction | None] = [None] * len(frames)
         for members in self._groups(prepared):
@@ -145,7 +169,7 @@ class Streams:
             raise InputError(
                 f"got ray maps of shape {tuple(rays.shape)}; wanted ({n}, 6, H, W) with H and W multiples of {patch}"
             )
-        with torch.no_grad():
+        with running(self.model):
             tokens = self.model.tokenize(Views(rays=rays.to(self.device, self.dtype)))
             recall = torch.ones_like(self.state.seen)
             return self.model.detokenize(self.model.exchange(self.state, tokens, self.rule, recall=recall))
@@ -172,23 +196,26 @@ class Streams:
 
     @torch.no_grad()
     def _step_group(self, members: list[int], group: list[Shown], update: bool, due: list[bool]) -> list[Prediction]:
-        whole = members == list(range(len(self.frames)))
-        index = torch.tensor(members, device=self.device)
-        state = self.state if whole else self.state.pick(index)
-        images = torch.stack([to_tensor(p.image) for p in group]).to(self.device, self.dtype)
-        tokens = self.model.tokenize(Views(image=images))
+        dtype = self.dtype if precision_of(self.model) == "float32" else torch.float32
+        images = torch.stack([to_tensor(p.image) for p in group]).to(self.device, dtype)
         plain = Flags.plain(len(members), self.device, update=update)
         resets = torch.tensor(due, device=self.device)
-        flags = Flags(plain.active, plain.update, plain.active & resets)
-        heads, new = self.model.step(state, tokens, self.rule, flags, show=True)
+        index = torch.tensor(members, device=self.device)
+        chain = self.state.world_from_chunk[index]
+        heads = self.engine.see(images, Flags(plain.active, plain.update, resets), members)
+        own = _last(heads, len(group))
+        codes = self.watch.look(images, own, members, resets, update=update)
+        if any(due):  # the overlap: the same views again, as the first of their new chunks
+            overlap = Flags(resets, plain.update, torch.zeros_like(resets))
+            again = self.engine.again(overlap, members, show=self.join != "exact")
+            new = join_chunks(self.join, chain, own, None if again is None else _last(again, len(group)), resets)
+            self.state = self.state.with_(
+                world_from_chunk=self.state.world_from_chunk.index_copy(0, index, new.to(chain.dtype))
+            )
         rows = [*self.shown[members[0]], *group] if len(heads.pose) > len(group) else group
         heads, words = self.cameras.apply(heads, [row.pixel_map for row in rows])
-        predictions = predictions_of(heads, state.world_from_chunk, rows, self.model.config.is_metric, words)
-        if any(due):  # the overlap: the same views again, as the first of their new chunks
-            chain = advance_chunk(state.world_from_chunk, world_from_cam(heads.pose[-len(group) :]), resets)
-            overlap = Flags(resets, plain.update, torch.zeros_like(resets))
-            _, new = self.model.step(new.with_(world_from_chunk=chain), tokens, self.rule, overlap, show=False)
-        self.state = new if whole else self.state.put(index, new)
+        metric, scaled = self.model.config.is_metric, self.join != "exact"
+        predictions = predictions_of(heads, chain, rows, metric, words, codes, scaled=scaled)
         for i, shown, reset in zip(members, group, due, strict=True):
             self.frames[i] += 1
             self._keep_shown(i, shown, update, reset)
@@ -210,6 +237,7 @@ class Streams:
         about["single"] = isinstance(self, Stream)
         about["shown"] = [facts_of(each) for each in self.shown]
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state.tensors().items()}
+        tensors |= {name: tensor.cpu() for name, tensor in self.watch.tensors().items()}
         tensors |= {
             f"shown.{i}": torch.from_numpy(np.stack([f.image for f in s])) for i, s in enumerate(self.shown) if s
         }
@@ -248,12 +276,16 @@ class Streams:
                 f"{path}: was saved by {about['model'] or 'another model'}; load that model and resume it"
             )
         options = {"rule": rule or about["rule"], "reset_every": about["reset_every"], "name": name}
-        options |= {key: about[key] for key in ("camera", "intrinsics") if key in about} | about.get("options", {})
+        options |= {key: about[key] for key in ("camera", "intrinsics", "join", "reset_when") if key in about}
+        options |= about.get("options", {})
         streams = Stream(model, **options) if about["single"] else Streams(model, len(about["frames"]), **options)
         images = {key: tensors.pop(key) for key in list(tensors) if key.startswith("shown.")}
+        watched = {key: tensors.pop(key) for key in list(tensors) if key.startswith("watch.")}
         device = streams.device
         try:
             streams.state = streams.state.restored({key: tensor.to(device) for key, tensor in tensors.items()})
+            if watched:
+                streams.watch.restore(watched)
             streams.shown = [
                 shown_from(f, images.get(f"shown.{i}"))
                 for i, f in enumerate(about.get("shown", [[]] * len(streams.frames)))
@@ -269,8 +301,26 @@ class Streams:
     def to(self, device: torch.device | str) -> Streams:
         """Move the state and the model to a device."""
         self.model.to(device)
-        self.state = self.state.to(device)
+        state = self.state.to(device)
+        self.engine = choose_engine(self.model, self.rule, len(self.frames), graphs=self.graphs)
+        self.state = state
+        self.watch.to(device)
         return self
+
+
+def saved_model(path: str | Path) -> str:
+    """Return the name of the model that saved a state; empty where it has none. Raises InputError, CheckpointError."""
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such file. Give a state file that stream.save() wrote.")
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            about = json.loads((file.metadata() or {}).get("longtake", "{}"))
+    except (SafetensorError, json.JSONDecodeError, OSError) as error:
+        raise CheckpointError(
+            f"{path}: not a readable state file ({error}). Save it again with stream.save()."
+        ) from error
+    return str(about.get("model") or "") if about.get("format") == FORMAT else ""
 
 
 class Stream(Streams):
@@ -294,3 +344,9 @@ class Stream(Streams):
         (prediction,) = super().step([frames], update=update, reset=reset)
         assert prediction is not None
         return prediction
+
+
+def _last(heads: Heads, count: int) -> Heads:
+    """The views' own rows: those of earlier frames, which some families revise, come first."""
+    named = {f.name: getattr(heads, f.name) for f in fields(heads)}
+    return Heads(**{name: t[-count:] if isinstance(t, Tensor) else t for name, t in named.items()})

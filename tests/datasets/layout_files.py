@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from longtake.datasets.write import Take, encode, write_take
-from longtake.synthetic.config import WorldConfig
+from longtake.synthetic.config import worlds
 from longtake.synthetic.takes import write_take as write_rgbd
 from longtake.synthetic.world import make_batch
 
@@ -27,7 +27,7 @@ FLIP = np.diag([1.0, -1.0, -1.0, 1.0])
 @cache
 def take(seed: int = 3) -> Take:
     """Draw one walk. Its world is not the first camera, so that a reader that normalises poses would show."""
-    b = make_batch(WorldConfig(), 1, FRAMES, SIZE[1], SIZE[0], "cpu", torch.Generator().manual_seed(seed))
+    b = make_batch(worlds()["first"], 1, FRAMES, SIZE[1], SIZE[0], "cpu", torch.Generator().manual_seed(seed))
     images = (b.images[0] * 255).round().byte().permute(0, 2, 3, 1).numpy()
     return Take(
         images, b.depth[0].numpy(), WORLD @ b.world_from_cam[0].double().numpy(), b.intrinsics[0].double().numpy()

@@ -23,7 +23,8 @@ SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 def test_synthesized_layouts_pass_their_own_check(
     layout: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    small = ["--takes", "1", "--frames", "4", "--size", "64", "48", "--seed", "5", "--no-shadows", "--layout", layout]
+    drawn = ["--takes", "1", "--frames", "4", "--size", "64", "48", "--seed", "5", "--world", "first"]
+    small = [*drawn, "--layout", layout]
     assert cli.main(["data", "synthesize", str(tmp_path), *small]) == 0
     [folder] = capsys.readouterr().out.split()
     assert (Path(folder) / "sheet.png").is_file()

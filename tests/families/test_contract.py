@@ -66,7 +66,9 @@ def test_shapes_types_and_meaning(name: str, device: str) -> None:
         }
         assert {key: tuple(getattr(p, key).shape) for key in shapes} == shapes
         assert all(t.isfinite().all() for t in parts(p).values())
-        assert all(t.dtype == torch.float32 for key, t in parts(p).items() if not key.endswith("image"))
+        assert all(
+            t.dtype == torch.float32 for key, t in parts(p).items() if not key.endswith(("image", "tracking_code"))
+        )
         assert p.image.dtype == torch.uint8
         assert (p.depth >= 0).all()
         assert (p.confidence > 0).all()
@@ -203,7 +205,7 @@ def test_memory_is_counted_and_grows_as_the_family_says(name: str) -> None:
     for i in range(6):
         stream.step(picture(i))
         sizes.append(stream.state_bytes)
-        tensors = stream.state.tensors().values()
+        tensors = (stream.state.tensors() | stream.watch.tensors()).values()
         assert sizes[-1] == sum(t.numel() * t.element_size() for t in tensors)
     steps = {b - a for a, b in zip(sizes[1:], sizes[2:], strict=False)}
     if model.capabilities.bounded:

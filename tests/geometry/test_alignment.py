@@ -50,8 +50,9 @@ def test_points_of_no_weight_and_points_that_are_not_finite_do_not_count(seed: i
     for one, other in zip(plain, align_maps(source, spoilt, weight), strict=True):
         torch.testing.assert_close(one, other)
     spoilt[:, 0], spoilt[:, 1] = torch.nan, torch.inf
-    for one, other in zip(plain, align_maps(source, spoilt), strict=True):
-        torch.testing.assert_close(one, other)
+    for weights in (None, torch.ones_like(weight)):
+        for one, other in zip(plain, align_maps(source, spoilt, weights), strict=True):
+            torch.testing.assert_close(one, other)
 
 
 def test_maps_that_leave_nothing_to_lay_give_a_rigid_motion() -> None:

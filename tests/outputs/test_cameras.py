@@ -18,7 +18,7 @@ from longtake.outputs.cameras import assemble_cameras, camera_record, read_lines
 
 def test_one_frame_says_everything() -> None:
     frame = prediction(4)
-    record = camera_record(frame, depth="depth/000004.png", cloud=(100, 25))
+    record = camera_record(frame, files={"depth": "depth/000004.png"}, cloud=(100, 25))
     assert json.loads(json.dumps(record)) == record
     assert (record["index"], record["time"], record["name"]) == (12, 0.4, "frame 12")
     assert record["size"] == [32, 24] and record["original_size"] == [64, 48]
@@ -31,15 +31,15 @@ def test_one_frame_says_everything() -> None:
 
 def test_a_camera_that_is_not_finite_is_null_and_the_file_stays_json() -> None:
     broken = torch.full((4, 4), torch.nan)
-    record = camera_record(prediction(0, world_from_cam=broken), depth=None, cloud=(0, 0))
+    record = camera_record(prediction(0, world_from_cam=broken), files={}, cloud=(0, 0))
     assert record["world_from_cam"] is None and record["intrinsics"] is not None
     assert "NaN" not in json.dumps(record)
 
 
 def test_lines_become_one_document(tmp_path: Path) -> None:
     part, path = tmp_path / "cameras.jsonl.part", tmp_path / "cameras.json"
-    records = [camera_record(prediction(i), depth=f"depth/{i:06d}.png", cloud=(5 * i, 5)) for i in range(7)]
-    lines = [json.dumps(record | {"depth_file": ["aa", 1]}) for record in records]
+    records = [camera_record(prediction(i), files={"depth": f"depth/{i:06d}.png"}, cloud=(5 * i, 5)) for i in range(7)]
+    lines = [json.dumps(record | {"files": {"depth/0.png": ["aa", 1]}}) for record in records]
     for count in (7, 1, 0):
         part.write_text("".join(line + "\n" for line in lines[:count]))
         assemble_cameras(part, path, is_metric=count == 7)
@@ -52,7 +52,7 @@ def test_lines_become_one_document(tmp_path: Path) -> None:
 
 def test_a_line_cut_off_by_a_crash_is_left_out(tmp_path: Path) -> None:
     part = tmp_path / "cameras.jsonl.part"
-    lines = [json.dumps(camera_record(prediction(i), depth=None, cloud=(0, 0))) for i in range(3)]
+    lines = [json.dumps(camera_record(prediction(i), files={}, cloud=(0, 0))) for i in range(3)]
     part.write_text("\n".join(lines)[:-40])
     assert [record["index"] for record in read_lines(part)] == [0, 3]
 

@@ -16,14 +16,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from take_maker import RUN, pose, prediction, record
 
 from longtake.errors import OutputError
 from longtake.outputs import Recorder, read_cameras, read_depth, read_ply, read_tum
 from longtake.outputs.cameras import read_lines
 from longtake.outputs.manifest import read_manifest
+from longtake.outputs.pictures import read_confidence
 
-TOP = ["cameras.json", "cloud.ply", "depth", "manifest.json", "report.html", "report.png", "trajectory.txt"]
+FOLDERS = ["confidence", "depth", "images"]
+TOP = sorted(["cameras.json", "cloud.ply", *FOLDERS, "manifest.json", "report.html", "report.png", "trajectory.txt"])
 
 
 def names(folder: Path) -> list[str]:
@@ -61,6 +64,10 @@ def test_the_files_agree_with_each_other_and_with_the_predictions(tmp_path: Path
         np.testing.assert_allclose(camera["world_from_cam"], pose(i), atol=1e-7)
         depth = read_depth(tmp_path / camera["depth"])
         np.testing.assert_allclose(depth, frame.depth.numpy(), atol=0.51e-3)
+        sureness = read_confidence(tmp_path / camera["confidence"])
+        np.testing.assert_allclose(sureness, frame.confidence.numpy(), rtol=1.0e-4)
+        image = np.asarray(Image.open(tmp_path / camera["image"]), np.float64)
+        assert np.abs(image - frame.image.numpy()).mean() < 3
         first, count = camera["cloud"]
         points = {tuple(p) for p in frame.points.reshape(-1, 3).tolist()}
         assert {tuple(p) for p in cloud.points[first : first + count].tolist()} <= points
@@ -77,7 +84,8 @@ def test_everything_is_on_disk_after_every_frame(tmp_path: Path) -> None:
             assert len(read_ply(tmp_path / "cloud.ply").points) == 10 * (i + 1) == recorder.points
             assert len(read_tum(tmp_path / "trajectory.txt").times) == i + 1 == recorder.frames
             assert len(list(read_lines(tmp_path / "cameras.jsonl.part"))) == i + 1
-            assert names(tmp_path / "depth") == [f"{k:06d}.png" for k in range(i + 1)]
+            for folder, suffix in (("depth", "png"), ("confidence", "png"), ("images", "jpg")):
+                assert names(tmp_path / folder) == [f"{k:06d}.{suffix}" for k in range(i + 1)]
 
 
 ENDLESS = """
@@ -85,6 +93,7 @@ import sys
 from itertools import count
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
+from PIL import Image
 from take_maker import RUN, prediction
 from longtake.outputs import Recorder
 with Recorder(Path(sys.argv[1]), RUN, points_per_frame=300) as recorder:
@@ -95,7 +104,7 @@ with Recorder(Path(sys.argv[1]), RUN, points_per_frame=300) as recorder:
 
 def test_what_a_killed_process_leaves_is_readable_and_the_next_take_clears_it(tmp_path: Path) -> None:
     out = tmp_path / "out"
-    process = subprocess.Popen([sys.executable, "-c", ENDLESS, str(out), str(Path(__file__).parent)])
+    process = subprocess.Popen([sys.executable, "-c", ENDLESS, str(out), str(Path(__file__).parents[1])])
     try:
         deadline = time.monotonic() + 60
         while not (out / "depth" / "000040.png").exists():
@@ -133,9 +142,10 @@ def test_a_shorter_take_replaces_a_longer_one_and_nothing_else(tmp_path: Path) -
         "trajectory.txt",
         "cameras.json",
         "depth/depth.json",
-        "depth/000000.png",
-        "depth/000001.png",
+        *(f"{kind}/00000{k}.png" for kind in ("depth", "confidence") for k in range(2)),
+        *(f"images/00000{k}.jpg" for k in range(2)),
     }
+    assert names(tmp_path / "images") == ["000000.jpg", "000001.jpg"]
 
 
 @pytest.mark.parametrize("error", [RuntimeError("a fault in /a/b/c.py"), KeyboardInterrupt(), SystemExit(3)])

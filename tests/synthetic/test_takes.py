@@ -79,7 +79,7 @@ def test_worlds_are_written_and_repeat(tmp_path: Path) -> None:
     for name in ("a", "b"):
         assert len(write_world(tmp_path / name, takes=1, frames=2, size=(32, 24), seed=9)) == 1
     one, two = (sorted(p for p in (tmp_path / name).rglob("*") if p.is_file()) for name in ("a", "b"))
-    assert len(one) == 8 and [p.read_bytes() for p in one] == [p.read_bytes() for p in two]
+    assert len(one) == 10 and [p.read_bytes() for p in one] == [p.read_bytes() for p in two]
     sheet = contact_sheet(torch.rand(3, 3, 8, 8), torch.rand(3, 8, 8) + 1, columns=2)
     assert sheet.size == (16, 32)
 

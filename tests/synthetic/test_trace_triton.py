@@ -7,53 +7,64 @@ The interpreter is a choice made when triton is imported, so it gets a process o
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from importlib.util import find_spec
+from itertools import pairwise
 
 import pytest
 import torch
-from torch import Tensor
 
 from longtake.errors import CapabilityError
-from longtake.synthetic.config import BOXES, ELLIPSOIDS, ROOM, WorldConfig
-from longtake.synthetic.paths import build_intrinsics, build_paths
-from longtake.synthetic.raycast import nearest, pixel_rays
-from longtake.synthetic.rooms import build_scenes, clear_path
-from longtake.synthetic.scenes import Scenes
+from longtake.synthetic.config import BODIES, BOXES, ELLIPSOIDS, MESH, ROOM, WorldConfig, worlds
+from longtake.synthetic.meshcast import closer
+from longtake.synthetic.meshes import load_meshes
+from longtake.synthetic.raycast import hits, nearest, pixel_rays
 from longtake.synthetic.textures import load_textures
 from longtake.synthetic.uniforms import Uniforms, draw_uniforms
-from longtake.synthetic.world import make_batch, render, trace
+from longtake.synthetic.world import Plan, make_batch, plan_takes, render, trace
 
 
-def world(device: str, takes: int, frames: int, height: int, width: int, seed: int) -> tuple[Scenes, Tensor, Tensor]:
-    """Random rooms, their cameras (B, T, 4, 4) and lenses (B, 3, 3), as `batch_from_uniforms` makes them."""
-    config = WorldConfig()
-    u = Uniforms(draw_uniforms(takes, frames, "cpu", torch.Generator().manual_seed(seed)).to(device))
-    scenes = build_scenes(u, config, load_textures(device))
-    poses = build_paths(u, config, scenes.half, frames)
-    lens = build_intrinsics(u, config, height, width)
-    near = config.clearance * u.uniform(low=0.9, high=1.6)
-    return clear_path(scenes, poses[:, :, :3, 3], near), poses, lens
+def world(device: str, takes: int, frames: int, height: int, width: int, seed: int) -> Plan:
+    """Takes of the whole mixture, with reflections and lattices in every second one."""
+    config = replace(worlds()["mixture"], mesh_share=0.5, people_share=0.6, clearance=0.25)
+    u = Uniforms(draw_uniforms(takes, frames, "cpu", seeded(seed)).to(device))
+    plan = plan_takes(u, config, load_textures(device), load_meshes(device), frames, height, width)
+    s = plan.scenes
+    half = torch.arange(takes, device=device) % 2
+    faces = s.faces.clone()
+    faces[:, ::7, :, 13:] = torch.tensor([2.5, 3.5, 0.4, 1.0, 0.3, 1.0], device=device)
+    gloss = u.uniform(s.gloss.shape[1]) * half[:, None]
+    return replace(plan, scenes=replace(s, gloss=gloss, faces=faces, shadowed=half.float()))
+
+
+def seeded(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
 
 
 def compare(device: str, takes: int, frames: int, height: int, width: int, shadows: bool, seed: int) -> None:
     """Draw random worlds twice and ask for the same depth and light, save for single pixels at silhouettes."""
     from longtake.synthetic.trace_triton import trace_triton
 
-    textures = load_textures(device)
-    scenes, poses, lens = world(device, takes, frames, height, width, seed)
-    rays = pixel_rays(scenes, poses, lens, height, width)
+    texels, plan = load_textures(device).texels, world(device, takes, frames, height, width, seed)
+    scenes, poses, lens, meshes = plan.scenes, plan.room_from_cam, plan.intrinsics, plan.meshes
+    assert meshes is not None
+    warp = 0.05 * torch.randn(takes, frames, 5, generator=seeded(seed)).to(device)
+    rays = pixel_rays(scenes, poses, lens, height, width, warp)
     focal = lens[:, 0, 0].repeat_interleave(frames)
-    light, depth = trace(scenes, rays, poses.flatten(0, 1), focal, textures.texels, shadows)
-    ours, z = trace_triton(scenes, poses, lens, height, width, textures.texels, shadows)
+    light, depth = trace(scenes, rays, poses.flatten(0, 1), focal, texels, meshes, shadows)
+    ours, z = trace_triton(scenes, poses, lens, height, width, texels, shadows, meshes, warp)
     assert ours.shape == light.shape and z.shape == depth.shape and ours.dtype == z.dtype == torch.float32
     assert ours.isfinite().all() and z.isfinite().all()
-    depth_off, light_off = (z - depth).abs() > 1e-4 * depth, ((ours - light).abs() > 1e-3).any(1)
+    # colours within less than a step of 8 bits: a reflection magnifies the rounding of a small triangle's normal
+    depth_off, light_off = (z - depth).abs() > 1e-4 * depth, ((ours - light).abs() > 3e-3 * (1 + light)).any(1)
     assert depth_off.float().mean() < 0.005 and light_off.float().mean() < 0.005
-    index = nearest(rays)
-    for low, high in ((0, BOXES), (BOXES, BOXES + ELLIPSOIDS), (BOXES + ELLIPSOIDS, ROOM), (ROOM, ROOM + 1)):
+    index = closer(scenes, rays, hits(scenes, rays, nearest(rays)), meshes).index
+    edges = (0, BOXES, BOXES + ELLIPSOIDS, MESH, ROOM, BODIES)
+    for low, high in pairwise(edges):
         kind = (index >= low) & (index < high)
-        assert kind.sum() > 20, "boxes, ellipsoids, cylinders and the room are all in sight"
+        assert kind.sum() > 20, "boxes, ellipsoids, cylinders, meshes and the room are all in sight"
         assert (depth_off | light_off)[kind].float().mean() < 0.02
+    print(f"{depth_off.float().mean():.5f} of depths and {light_off.float().mean():.5f} of colours differ")
 
 
 @pytest.mark.skipif(find_spec("triton") is None, reason="needs triton, which PyTorch for the CPU lacks")
@@ -74,24 +85,25 @@ def test_the_interpreted_kernel_draws_what_its_twin_draws(shadows: str) -> None:
 @pytest.mark.parametrize("shadows", [False, True])
 def test_the_kernel_draws_what_its_twin_draws(shadows: bool) -> None:
     with torch.no_grad():
-        compare("cuda", 16, 2, 96, 128, shadows, seed=1)
-        compare("cuda", 7, 3, 51, 67, shadows, seed=2)
+        compare("cuda", 24, 2, 96, 128, shadows, seed=1)
+        compare("cuda", 18, 3, 51, 67, shadows, seed=2)
 
 
 @pytest.mark.gpu
 def test_a_graph_holds_the_kernel() -> None:
     """A replay draws what the cameras see that stand in its memory by then."""
-    textures = load_textures("cuda")
-    scenes, poses, lens = world("cuda", 4, 2, 48, 64, seed=3)
+    textures, meshes = load_textures("cuda"), load_meshes("cuda")
+    plan = world("cuda", 4, 2, 48, 64, seed=3)
+    scenes, poses, lens = plan.scenes, plan.room_from_cam, plan.intrinsics
     with torch.no_grad():
-        render(scenes, poses, lens, 48, 64, textures, fast=True)
+        render(scenes, poses, lens, 48, 64, textures, fast=True, meshes=meshes)
         torch.cuda.synchronize()
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
-            light, depth = render(scenes, poses, lens, 48, 64, textures, fast=True)
+            light, depth = render(scenes, poses, lens, 48, 64, textures, fast=True, meshes=meshes)
         poses[..., :3, 3] += 0.1
         graph.replay()
-        light_now, depth_now = render(scenes, poses, lens, 48, 64, textures, fast=True)
+        light_now, depth_now = render(scenes, poses, lens, 48, 64, textures, fast=True, meshes=meshes)
         assert torch.equal(depth, depth_now) and torch.equal(light, light_now)
 
 
@@ -101,4 +113,4 @@ def test_compiled_drawing_off_a_gpu_is_a_named_error() -> None:
 
 
 if __name__ == "__main__":
-    compare("cpu", 2, 2, 17, 19, "shadows" in sys.argv, seed=42)
+    compare("cpu", 6, 1, 21, 27, "shadows" in sys.argv, seed=57)

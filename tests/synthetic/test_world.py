@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Properties of the synthetic world: exact geometry, determinism, sane paths."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from longtake.synthetic.config import BOXES, ELLIPSOIDS, PRIMITIVES, ROOM, WorldConfig
+from longtake.synthetic.config import BODIES, BOXES, ELLIPSOIDS, PRIMITIVES, ROOM, worlds
 from longtake.synthetic.paths import build_paths
 from longtake.synthetic.raycast import ball_span, box_span, cylinder_span, hits, nearest, pixel_rays
 from longtake.synthetic.rooms import build_scenes, clear_path, distances
@@ -15,7 +17,7 @@ from longtake.synthetic.textures import load_textures
 from longtake.synthetic.uniforms import Uniforms, draw_uniforms
 from longtake.synthetic.world import Batch, make_batch
 
-CONFIG = WorldConfig()
+CONFIG = worlds()["first"]  # bare rooms; test_furnished has the others
 
 
 def seeded(seed: int) -> torch.Generator:
@@ -43,7 +45,7 @@ def test_shapes_ranges_and_first_pose(batch: Batch) -> None:
 
 @pytest.mark.parametrize("shadows", [False, True])
 def test_the_seed_decides_everything(shadows: bool) -> None:
-    config = WorldConfig(shadows=shadows)
+    config = replace(worlds()["mixture"], shadows=shadows)
     one, two, other = (make_batch(config, 2, 2, 16, 24, "cpu", seeded(s)) for s in (3, 3, 4))
     for name in Batch.__dataclass_fields__:
         assert torch.equal(getattr(one, name), getattr(two, name))
@@ -52,13 +54,13 @@ def test_the_seed_decides_everything(shadows: bool) -> None:
 
 def test_chunks_change_nothing() -> None:
     whole = make_batch(CONFIG, 3, 2, 16, 16, "cpu", seeded(5))
-    parts = make_batch(WorldConfig(chunk=2), 3, 2, 16, 16, "cpu", seeded(5))
+    parts = make_batch(replace(CONFIG, chunk=2), 3, 2, 16, 16, "cpu", seeded(5))
     torch.testing.assert_close(parts.depth, whole.depth)
 
 
 def test_depth_agrees_between_views() -> None:
     """Reproject frame 0 into frame 1: where the other view's neighbourhood is flat in depth, both see one surface."""
-    b = make_batch(WorldConfig(effects=False), 4, 2, 96, 128, "cpu", seeded(11))
+    b = make_batch(replace(CONFIG, effects=False), 4, 2, 96, 128, "cpu", seeded(12))
     v, u = torch.meshgrid(torch.arange(96.0), torch.arange(128.0), indexing="ij")
     pixel = torch.stack([u, v, torch.ones_like(u)], -1).flatten(0, 1)
     matched = 0
@@ -90,9 +92,9 @@ def lone(kind: int) -> Scenes:
     centre = torch.full_like(s.centre, 1e5)
     centre[:, kind] = torch.tensor([0.2, -1.5, 1.0])
     centre[:, ROOM] = torch.tensor([0.0, -1.5, 0.0])
-    matrix = torch.eye(3).repeat(1, PRIMITIVES + 1, 1, 1) / 0.5
+    matrix = torch.eye(3).repeat(1, BODIES, 1, 1) / 0.5
     matrix[:, ROOM] = torch.diag(1 / half[0])
-    return Scenes(half, centre, matrix, s.extent, s.faces, s.shine, s.light_position, s.light_color, s.ambient)
+    return replace(s, half=half, centre=centre, local_from_room=matrix)
 
 
 @pytest.mark.parametrize("kind", [0, BOXES, BOXES + ELLIPSOIDS])
@@ -173,7 +175,7 @@ def test_motion_covers_what_hands_do() -> None:
 
 
 def test_some_takes_return_to_where_they_began() -> None:
-    config = WorldConfig(revisit_share=1.0, loop_share=0.0)
+    config = replace(CONFIG, revisit_share=1.0, loop_share=0.0)
     u = Uniforms(draw_uniforms(16, 32, "cpu", seeded(2)))
     half = build_scenes(u, config, load_textures()).half
     place = build_paths(u, config, half, 32)[..., :3, 3]

@@ -7,7 +7,7 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -23,7 +23,7 @@ from longtake.rules import get_rule
 from longtake.stream import absorb
 from longtake.training.flat import Average, FlatParameters
 from longtake.training.guard import SLOWER, Guard
-from longtake.training.precompile import later_shapes
+from longtake.training.precompile import Ready, as_compiled, later_shapes
 from longtake.training.schedule import CURRICULA, Schedule, Stage
 from longtake.training.shapes import shape_of
 from longtake.training.snapshot import load_learner, save_learner
@@ -151,12 +151,25 @@ def test_every_curriculum_fits_the_model_and_keeps_the_work_of_a_step(name: str)
     assert CURRICULA[name][-1].until == 1.0
 
 
-def test_only_what_later_stages_need_anew_is_compiled_ahead() -> None:
+def test_only_what_is_needed_anew_is_compiled_ahead() -> None:
     stages = (Stage(4, until=0.3, share=0.5), Stage(8, until=0.6), Stage(16, until=1.0, sizes=((128, 160), (192, 240))))
     shapes = later_shapes(stages, 1024)
     assert [(s.takes, s.height, s.width) for s in shapes] == [(64, 128, 160), (28, 192, 240)]
     assert later_shapes(stages[:2], 1024) == []
-    assert later_shapes(stages[2:], 1024) == []
+    assert [s.height for s in later_shapes(stages[2:], 1024)] == [192], "the first size compiles where it trains"
+
+
+def test_a_stage_takes_turns_among_the_sizes_that_are_there(tmp_path: Path) -> None:
+    stage = Stage(16, until=1.0, sizes=((112, 160), (96, 160), (160, 112)))
+    shapes = [shape_of(stage, turn, 1024) for turn in range(3)]
+    log = tmp_path / "precompile.log"
+    ready = Ready(log, shapes[0])
+    ready.look()
+    assert ready.turns(shapes) == [0]
+    assert ready.turns(shapes[1:]) == [0], "where none is there, the stage compiles its first size"
+    log.write_text("a warning\n" + json.dumps({"ready": asdict(as_compiled(shapes[2]))}) + '\n{"ready": {"takes": 8')
+    ready.look()
+    assert ready.turns(shapes) == [0, 2]
 
 
 def test_weights_come_back_and_can_be_loaded_as_a_model(tmp_path: Path) -> None:

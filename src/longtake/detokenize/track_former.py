@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear, scaled_dot_product_attention
 
-from longtake.nn import Mlp, SelfAttention
+from longtake.nn import Mlp, SelfAttention, drawn
 from longtake.nn.attention import merge_heads, split_heads
 
 
@@ -58,7 +58,7 @@ class TrackFormer(nn.Module):
         super().__init__()
         self.input_norm = nn.LayerNorm(wide, eps=1e-5)
         self.enter = nn.Linear(wide, width)
-        self.virtual = nn.Parameter(torch.randn(1, virtual, 1, width) * 0.02)
+        self.virtual = drawn(1, virtual, 1, width)
 
         def stack(cross: bool) -> nn.ModuleList:
             return nn.ModuleList(TrackBlock(width, heads, cross=cross) for _ in range(depth))

@@ -15,7 +15,7 @@ from torch.nn.functional import avg_pool2d, gelu, grid_sample
 
 from longtake.detokenize.dpt_uv import Pyramid, resize
 from longtake.detokenize.track_former import TrackFormer
-from longtake.nn import Mlp
+from longtake.nn import Mlp, drawn
 
 
 class TrackHead(nn.Module):
@@ -78,7 +78,7 @@ class Tracker(nn.Module):
         token = 3 * features + 4
         self.map_norm = nn.LayerNorm(features, eps=1e-5)
         self.corr_mlp = Mlp(levels * (2 * radius + 1) ** 2, hidden, features)
-        self.first_or_not = nn.Parameter(torch.randn(1, 2, token) * 0.02)
+        self.first_or_not = drawn(1, 2, token)
         self.former = TrackFormer(token, hidden, 2 + features, depth, heads, virtual)
         self.feature_norm = nn.GroupNorm(1, features, eps=1e-5)
         self.feature_update = nn.Linear(features, features)

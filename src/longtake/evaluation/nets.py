@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -21,15 +21,18 @@ class Net:
 
     name: str
     module: Any  # a torch module that keeps `families.contract.Family`
+    join: str = "exact"  # how the chunks between resets meet
+    reset_when: str | None = None  # a trigger in words
 
     @classmethod
-    def of(cls, model: Model) -> Net:
-        """Take a loaded model."""
-        return cls(model.name, model.module)
+    def of(cls, model: Model, **options: Any) -> Net:
+        """Take a loaded model; options are the fields after its module."""
+        return cls(model.name, model.module, **options)
 
     def streams(self, n: int, *, rule: str | Rule, reset_every: int | None) -> Streams:
         """Begin n streams."""
-        return Streams(self.module, n, rule=rule, reset_every=reset_every, name=self.name)
+        options = {"join": self.join, "reset_when": self.reset_when, "name": self.name}
+        return Streams(self.module, n, rule=rule, reset_every=reset_every, **options)
 
     def settings(self) -> dict[str, Any]:
         """Return what tells this net's numbers from another's: weights, configuration, precision, device."""
@@ -42,6 +45,8 @@ class Net:
             "dtype": str(parameter.dtype).removeprefix("torch."),
             "device": str(parameter.device),
             "torch": torch.__version__,
+            "join": self.join,
+            "reset_when": self.reset_when,
         }
 
 
@@ -56,7 +61,7 @@ def untrained_twin(net: Net, seed: int = 0) -> Net:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         module = type(net.module)(net.module.config)
-    return Net("untrained", module.to(parameter.device, parameter.dtype).eval())
+    return replace(net, name="untrained", module=module.to(parameter.device, parameter.dtype).eval())
 
 
 def weights_hash(module: torch.nn.Module) -> str:

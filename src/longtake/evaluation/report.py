@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from longtake.continuity.trigger import spell_resets
 from longtake.evaluation.records import figures_of, plain
 from longtake.evaluation.summary import Summary, TakeFigures, summarize, summarize_by_length
 from longtake.evaluation.tables import FIGURES, Grid, naive_cells, number, summary_cells
@@ -68,7 +69,7 @@ class Report:
                 f"{net['net']}: {net['parameters'] / 1e6:.2f} M parameters, sha256 of the tensors "
                 f"{net['weights_sha256'][:16]}, {net['dtype']} on {net['device']}, torch {net['torch']}"
             )
-        resets = f"every {s['reset_every']} frames" if s["reset_every"] else "none"
+        resets = spell_resets(s["reset_every"], s["nets"][0].get("reset_when"), s["nets"][0].get("join", "exact"))
         frames = "; ".join(f"{name} {_spell(indices)}" for name, indices in s["frames"].items())
         lines.append(f"longtake {s['longtake']}, code {s['code_sha256'][:12]}; resets: {resets}; frames: {frames}")
         lines.append(f"predicted depth is read at the true pixels, {s['sampling']}; one scale a take for AbsRel")

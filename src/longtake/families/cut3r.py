@@ -21,8 +21,8 @@ from longtake.families.contract import Capabilities, refuse
 from longtake.families.published import check_heads, rebuild, refuse_unknown_modes
 from longtake.frame import PATCH, Exchange, Flags, Heads, PixelMap, Policy, State, Tokens, Views
 from longtake.memory.recurrent import RecurrentMemory
-from longtake.nn.rope import grid_positions
-from longtake.rules.contract import Rule
+from longtake.nn import drawn, grid_positions
+from longtake.rules.contract import Rule, begin_buffers, wants
 from longtake.rules.table import get_rule
 from longtake.tokenize.images import prepare
 from longtake.tokenize.vit import PatchEncoder
@@ -145,8 +145,8 @@ class Cut3r(nn.Module):
         self.image_encoder = encoder(3, c.encoder_depth, c.encoder_heads, stem=c.stem, rounded_rope=c.rounded_rope)
         self.ray_encoder = encoder(6, c.ray_depth, c.ray_heads) if c.ray_depth else None
         # Stand-ins of the plain forward for an absent image or ray map.
-        self.missing_image = nn.Parameter(torch.randn(1, c.encoder_width) * 0.02) if c.ray_depth else None
-        self.missing_rays = nn.Parameter(torch.randn(1, c.encoder_width) * 0.02) if c.ray_depth else None
+        self.missing_image = drawn(1, c.encoder_width) if c.ray_depth else None
+        self.missing_rays = drawn(1, c.encoder_width) if c.ray_depth else None
         self.memory = RecurrentMemory(
             c.encoder_width,
             c.decoder_width,
@@ -187,7 +187,9 @@ class Cut3r(nn.Module):
     def begin(self, n: int, rule: Rule) -> State:
         """The state of n streams before their first view, with the rule's buffers."""
         state = self.memory.begin(n)
-        return state.with_(rule=rule.begin(state.tokens))
+        c = self.config
+        patches = (c.image_size // PATCH) ** 2  # no picture has more: image_size is the longer side
+        return state.with_(rule=begin_buffers(rule, state.tokens, (patches, c.encoder_width)))
 
     def tokenize(self, views: Views, policy: Policy = STREAMING) -> Tokens:
         """Encode n views of one size. Stateless, so it may look ahead. A view's image and ray map are summed."""
@@ -221,15 +223,31 @@ class Cut3r(nn.Module):
 
     def exchange(self, state: State, tokens: Tokens, rule: Rule, **options: Any) -> Exchange:
         """Read and proposed write, in one pass; statistics only if the rule wants them."""
-        return self.memory.exchange(state, tokens, rule.wants_logit, **options)
+        want_entropy, want_map = wants(rule, "entropy"), wants(rule, "map")
+        exchange = self.memory.exchange(
+            state, tokens, rule.wants_logit, want_entropy=want_entropy, want_map=want_map, **options
+        )
+        if wants(rule, "heads"):
+            exchange = replace(exchange, stats=replace(exchange.stats, heads=self.heads(exchange)))
+        return exchange
 
     def detokenize(self, exchange: Exchange) -> Heads:
         """Pointmaps, confidence, pose and colour from one exchange."""
-        return self.heads(exchange)
+        return self.heads(exchange) if exchange.stats.heads is None else exchange.stats.heads
 
-    def commit(self, state: State, exchange: Exchange, rule: Rule, flags: Flags, policy: Policy = STREAMING) -> State:
-        """The state after the view, mixed at the rule's rate. Pure."""
+    def commit(
+        self,
+        state: State,
+        exchange: Exchange,
+        rule: Rule,
+        flags: Flags,
+        policy: Policy = STREAMING,
+        trace: dict[str, Any] | None = None,
+    ) -> State:
+        """The state after the view, mixed at the rule's rate. Pure. trace: if given, receives the rule's `rate`."""
         step = rule(state.tokens, exchange.proposal, exchange.stats, state.rule)
+        if trace is not None:
+            trace["rate"] = step.rate
         start = self.begin(state.tokens.shape[0], rule)
         return self.memory.commit(
             state, exchange, step.rate, step.direction, step.buffers, flags, start, restart=policy.restart_after_reset
@@ -250,7 +268,18 @@ class Cut3r(nn.Module):
     def step(
         self, state: State, tokens: Tokens, rule: Rule, flags: Flags, *, show: bool = True
     ) -> tuple[Heads | None, State]:
-        """One view of each stream."""
+        """One view of each stream. A proposal that is not finite is not written: the memory outlives nonsense."""
         exchange = self.exchange(state, tokens, rule)
-        new = self.commit(state, exchange, rule, flags)
-        return self.detokenize(exchange) if show else None, new
+        flags = replace(flags, update=flags.update & finite_streams(exchange.proposal, exchange.pose_memory))
+        trace: dict[str, Any] = {}
+        new = self.commit(state, exchange, rule, flags, trace=trace)
+        if not show:
+            return None, new
+        rate = torch.where(state.seen, trace["rate"].float().mean((1, 2)), 1)
+        written = torch.where(flags.active & flags.update & tokens.has_image, rate, 0)
+        return replace(self.detokenize(exchange), written=written), new
+
+
+def finite_streams(*tensors: Tensor) -> Tensor:
+    """(n,) bool: every number of the stream is finite in all tensors (n, ...)."""
+    return torch.stack([tensor.isfinite().flatten(1).all(1) for tensor in tensors]).all(0)

@@ -131,14 +131,16 @@ class Vggt(nn.Module):
         """Pose encodings (rounds, n, S, 9) from the camera tokens of the last layer."""
         return self.camera_head(layers[self.config.depth - 1][:, :, 0], causal=self.config.causal)
 
-    def outputs(self, layers: Mapping[int, Tensor], size: tuple[int, int], pose_rounds: Tensor) -> VggtOutputs:
-        """Run the dense heads, which see each frame on its own."""
+    def outputs(
+        self, layers: Mapping[int, Tensor], size: tuple[int, int], pose_rounds: Tensor, *, chunk: int = CHUNK
+    ) -> VggtOutputs:
+        """Run the dense heads, which see each frame on its own, on `chunk` frames at once."""
         read = self._patches(layers)
         n, frames = read[0].shape[:2]
         flat = [each.flatten(0, 1) for each in read]
         made: list[tuple[Tensor, Tensor]] = []
-        for begin in range(0, n * frames, CHUNK):
-            part = [each[begin : begin + CHUNK] for each in flat]
+        for begin in range(0, n * frames, chunk):
+            part = [each[begin : begin + chunk] for each in flat]
             made.append(
                 (
                     channels_last(self.depth_head(part, self.grid(size), size)),
@@ -216,15 +218,19 @@ class Vggt(nn.Module):
 
     def detokenize(self, reading: Reading) -> Heads:
         """Depth, cameras and points of the T frames read, the new one last. World = the model's own."""
-        said = self.outputs(reading.layers, reading.size, reading.pose_rounds)
-        encoding = said.pose_rounds[-1, 0].to(torch.promote_types(said.depth.dtype, torch.float32))
-        encoding = torch.cat((encoding[:, :7], encoding[:, 7:].clamp_min(SMALLEST_ANGLE)), -1)
-        cam_from_world, intrinsics = decode_camera(encoding, *reading.size)
+        said = self.heads(self.outputs(reading.layers, reading.size, reading.pose_rounds), reading.size)
+        return said.map(lambda each: each[0])
+
+    def heads(self, said: VggtOutputs, size: tuple[int, int]) -> Heads:
+        """What S frames of n takes say as the loop knows it: (n, S, ...). A closed view angle is opened a little."""
+        encoding = said.pose_rounds[-1].to(torch.promote_types(said.depth.dtype, torch.float32))
+        encoding = torch.cat((encoding[..., :7], encoding[..., 7:].clamp_min(SMALLEST_ANGLE)), -1)
+        cam_from_world, intrinsics = decode_camera(encoding, *size)
         return Heads(
-            points_self=unproject(said.depth[0], intrinsics),
-            confidence_self=said.confidence[0],
-            points_world=said.points_world[0],
-            confidence_world=said.confidence_world[0],
+            points_self=unproject(said.depth, intrinsics),
+            confidence_self=said.confidence,
+            points_world=said.points_world,
+            confidence_world=said.confidence_world,
             pose=pose7_from_matrix(inverse(cam_from_world)),
             intrinsics=intrinsics,
         )

@@ -89,7 +89,7 @@ class VggtConfig:
 
     def tiny(self) -> VggtConfig:
         """The same kind of model, as small as it can sensibly be: for tests and for trying things out."""
-        widths: dict[str, Any] = {"image_size": 56, "seen_size": 0, "width": 32, "registers": 2}
+        widths: dict[str, Any] = {"image_size": 4 * self.patch, "seen_size": 0, "width": 32, "registers": 2}
         counts: dict[str, Any] = {"encoder_depth": 1, "depth": 4, "camera_depth": 2, "dpt_read": (0, 1, 2, 3)}
         heads: dict[str, Any] = {"encoder_heads": 2, "heads": 2, "camera_heads": 2, "track_heads": 2}
         dense: dict[str, Any] = {"dpt_width": 8, "dpt_layers": (4, 8, 4, 8), "dpt_last": 4}

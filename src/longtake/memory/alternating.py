@@ -12,7 +12,7 @@ from collections.abc import Collection
 import torch
 from torch import Tensor, nn
 
-from longtake.nn import KeysValues, RopeTable, ScaledBlock, grid_positions, rope_table
+from longtake.nn import KeysValues, RopeTable, ScaledBlock, drawn, grid_positions, rope_table
 
 
 class AlternatingAttention(nn.Module):
@@ -23,8 +23,8 @@ class AlternatingAttention(nn.Module):
     ) -> None:
         super().__init__()
         self.depth, self.head_dim, self.rope_base = depth, width // heads, rope_base
-        self.camera_token = nn.Parameter(torch.randn(1, 2, 1, width) * 0.02)  # slot 0: first frame, 1: all others
-        self.register_token = nn.Parameter(torch.randn(1, 2, registers, width) * 0.02)
+        self.camera_token = drawn(1, 2, 1, width)  # slot 0: first frame, 1: all others
+        self.register_token = drawn(1, 2, registers, width)
 
         def stack() -> nn.ModuleList:
             return nn.ModuleList(ScaledBlock(width, heads, mlp_ratio, normed=True) for _ in range(depth))

@@ -18,7 +18,7 @@ from longtake.errors import CapabilityError
 from longtake.frame import Exchange, Stats, Tokens
 from longtake.memory.pose_memory import PoseMemory
 from longtake.memory.twin import TwinLayer
-from longtake.nn import Mlp, layer_norm
+from longtake.nn import Mlp, drawn, layer_norm
 from longtake.nn.rope3d import BASES, rope3d_table
 
 Memory = Mapping[str, Tensor]  # of one stream, see PointerMemory.layout; empty before its first view
@@ -45,7 +45,7 @@ class PointerMemory(nn.Module):
         self.head_dims = (width // memory_heads, width // image_heads)
         self.embed_memory = nn.Linear(feature_width, width)
         self.embed_image = nn.Linear(feature_width, width)
-        self.pose_token = nn.Parameter(torch.randn(1, 1, width) * 0.02)
+        self.pose_token = drawn(1, 1, width)
         self.layers = nn.ModuleList(TwinLayer(width, memory_heads, image_heads, mlp_ratio) for _ in range(depth))
         self.memory_norm, self.image_norm = layer_norm(width), layer_norm(width)
         self.pose_memory = PoseMemory(feature_width, width, width, pose_slots, image_heads, pose_depth, mlp_ratio)

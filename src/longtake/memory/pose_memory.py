@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from longtake.nn import DecoderBlock
+from longtake.nn import DecoderBlock, drawn
 
 
 class PoseMemory(nn.Module):
@@ -24,8 +24,8 @@ class PoseMemory(nn.Module):
     ) -> None:
         super().__init__()
         self.width = width
-        self.start = nn.Parameter(torch.randn(1, slots, 2 * width) * 0.02)
-        self.placeholder = nn.Parameter(torch.randn(1, 1, width) * 0.02)
+        self.start = drawn(1, slots, 2 * width)
+        self.placeholder = drawn(1, 1, width)
         self.query = nn.Linear(feature_width, width)
         self.read_blocks = nn.ModuleList(DecoderBlock(2 * width, heads, mlp_ratio) for _ in range(depth))
         self.write_blocks = nn.ModuleList(DecoderBlock(2 * width, heads, mlp_ratio) for _ in range(depth))

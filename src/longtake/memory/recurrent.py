@@ -16,10 +16,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from longtake.frame import Exchange, Flags, State, Stats, Tokens
+from longtake.frame import PATCH, Exchange, Flags, State, Stats, Tokens
 from longtake.memory.pose_memory import PoseMemory
+from longtake.memory.recurrent_statistics import Probe, mean_map, row_entropy
 from longtake.memory.twin import TwinLayer
-from longtake.nn import RopeTable, layer_norm, rope_table
+from longtake.nn import RopeTable, drawn, layer_norm, rope_table
 
 TwinTables = tuple[tuple[RopeTable, RopeTable], tuple[RopeTable, RopeTable]]
 
@@ -62,10 +63,10 @@ class RecurrentMemory(nn.Module):
         self.width, self.depth, self.rope_base = width, depth, rope_base
         self.head_dims = (width // state_heads, width // image_heads)
         self.state_size, self.state_layout = state_size, state_layout
-        self.start = nn.Parameter(torch.randn(state_size, feature_width))
+        self.start = drawn(state_size, feature_width, scale=1.0)
         self.embed_state = nn.Linear(feature_width, width)
         self.embed_image = nn.Linear(feature_width, width)
-        self.pose_token = nn.Parameter(torch.randn(1, 1, width) * 0.02)
+        self.pose_token = drawn(1, 1, width)
         self.layers = nn.ModuleList(TwinLayer(width, state_heads, image_heads, mlp_ratio) for _ in range(depth))
         self.state_norm, self.image_norm = layer_norm(width), layer_norm(width)
         self.pose_memory = PoseMemory(
@@ -74,7 +75,7 @@ class RecurrentMemory(nn.Module):
 
     def begin(self, n: int, rule_buffers: Mapping[str, Tensor] | None = None) -> State:
         """The state of n streams before their first view. It does not depend on any image."""
-        tokens = self.embed_state(self.start).expand(n, -1, -1)
+        tokens = self.embed_state(self.start).to(self.start.dtype).expand(n, -1, -1)  # the state stays wide
         device = tokens.device
         precise = torch.promote_types(tokens.dtype, torch.float32)  # poses are multiplied over a whole take
         return State(
@@ -91,12 +92,15 @@ class RecurrentMemory(nn.Module):
         tokens: Tokens,
         want_logit: bool = False,
         *,
+        want_entropy: bool = False,
+        want_map: bool = False,
         recall: Tensor | None = None,
         tables: TwinTables | None = None,
         trace: dict[str, Any] | None = None,
     ) -> Exchange:
         """Let frame and state read each other.
 
+        want_logit, want_entropy, want_map: which attention statistics to measure; the others cost nothing.
         recall: (n,) bool, where the pose token is read from the pose memory; default: where the stream has seen a view.
         tables: what `tables` returned for these positions, where many frames share them.
         trace: if given, receives the token lists of both decoders and the mean logits layer by layer.
@@ -107,8 +111,9 @@ class RecurrentMemory(nn.Module):
         read = self.pose_memory.read(state.pose_memory, appearance)
         pose_token = torch.where(recall[:, None, None], read, self.pose_token.to(read.dtype))
         image = torch.cat((pose_token, self.embed_image(features).to(pose_token.dtype)), 1)
+        probe: Probe | None = [] if want_entropy or want_map else None
         proposal, layers, logit = self._decode(
-            state.tokens, image, tokens, tables or self.tables(tokens.positions), want_logit, trace
+            state.tokens, image, tokens, tables or self.tables(tokens.positions), want_logit, trace, probe
         )
         written = self.pose_memory.write(state.pose_memory, appearance, layers[-1][:, :1])
         return Exchange(
@@ -116,7 +121,15 @@ class RecurrentMemory(nn.Module):
             proposal=proposal,
             pose_memory=written,
             pose_token_in=pose_token[:, 0],
-            stats=Stats(mean_logit=logit),
+            stats=Stats(
+                mean_logit=logit,
+                row_entropy=row_entropy(probe) if probe and want_entropy else None,
+                mean_map=mean_map(probe) if probe and want_map else None,
+                features=features,
+                grid=(tokens.size[0] // PATCH, tokens.size[1] // PATCH),
+                image_in=image,
+                image_out=layers[-1],
+            ),
             tokens=tokens,
         )
 
@@ -128,13 +141,14 @@ class RecurrentMemory(nn.Module):
         tables: TwinTables,
         want_logit: bool,
         trace: dict[str, Any] | None,
+        probe: Probe | None = None,
     ) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor], Tensor | None]:
         """Run the twin decoder; returns the proposal, the image tokens at hooks B, C and Z, and the mean logits."""
         state_tables, image_tables = tables
         states, images = [state], [image]
         logits: list[Tensor] = []
         for layer in self.layers:
-            state, image, logit = layer(state, image, state_tables, image_tables, want_logit)
+            state, image, logit = layer(state, image, state_tables, image_tables, want_logit, probe)
             images.append(image)
             if logit is not None:
                 logits.append(logit)
@@ -174,8 +188,9 @@ class RecurrentMemory(nn.Module):
     ) -> State:
         """Mix state and proposal: S + rate * direction, per stream and token.
 
-        rate (n, S, 1); it is 1 for the first view of a stream and for the view after a reset. Nothing is written where
-        the view has no image, must not update, or did not arrive. Resets act after the view, whether it wrote or not.
+        The first view of a stream and the view after a reset write in full: rate 1 towards the proposal. Nothing is
+        written where the view has no image, must not update, or did not arrive. Resets act after the view, whether it
+        wrote or not.
         restart: whether a reset makes the next view a first view again (the plain forward of the kit says no).
         """
 
@@ -184,14 +199,14 @@ class RecurrentMemory(nn.Module):
 
         writes = flags.active & flags.update & exchange.tokens.has_image
         rate = pick(state.seen, rate, torch.ones_like(rate))
+        direction = pick(state.seen, direction, exchange.proposal - state.tokens)
         reset = flags.active & flags.reset
         tokens = pick(writes, state.tokens + rate * direction, state.tokens)
         memory = pick(writes, exchange.pose_memory, state.pose_memory)
         rule = {name: pick(writes, buffers[name], old) for name, old in state.rule.items()}
-        return State(
+        return state.with_(
             tokens=pick(reset, start.tokens, tokens),
             pose_memory=pick(reset, start.pose_memory, memory),
             seen=(state.seen | flags.active) & ~reset if restart else state.seen | flags.active,
-            world_from_chunk=state.world_from_chunk,
             rule={name: pick(reset, start.rule[name], tensor) for name, tensor in rule.items()},
         )

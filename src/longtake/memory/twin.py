@@ -23,11 +23,13 @@ class TwinLayer(nn.Module):
         state_tables: tuple[RopeTable, RopeTable],
         image_tables: tuple[RopeTable, RopeTable],
         want_logit: bool = False,
+        probe: list[tuple[Tensor, Tensor]] | None = None,
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         """state (n, S, E), image (n, 1 + N, E) -> both updated, and the state's mean logits (n, S) if wanted.
 
         The two decoders may differ in head width, so each brings (its state's table, its image's table).
+        probe: if given, receives the state's rotated cross-attention queries and keys.
         """
-        new_state, logit = self.state(state, image, *state_tables, want_logit)
+        new_state, logit = self.state(state, image, *state_tables, want_logit, probe)
         new_image, _ = self.image(image, state, image_tables[1], image_tables[0])
         return new_state, new_image, logit

@@ -3,8 +3,9 @@
 
 from longtake.nn.attention import CrossAttention, SelfAttention
 from longtake.nn.blocks import ConditionedBlock, DecoderBlock, EncoderBlock, Mlp, layer_norm
+from longtake.nn.draws import drawn
 from longtake.nn.rope import RopeTable, grid_positions, rope_table, rotate
-from longtake.nn.scaled import KeysValues, ScaledBlock
+from longtake.nn.scaled import KeysValues, NormedAttention, ScaledBlock
 
 __all__ = [
     "ConditionedBlock",
@@ -13,9 +14,11 @@ __all__ = [
     "EncoderBlock",
     "KeysValues",
     "Mlp",
+    "NormedAttention",
     "RopeTable",
     "ScaledBlock",
     "SelfAttention",
+    "drawn",
     "grid_positions",
     "layer_norm",
     "rope_table",

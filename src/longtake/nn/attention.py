@@ -73,11 +73,17 @@ class CrossAttention(nn.Module):
         table_x: RopeTable | None = None,
         table_y: RopeTable | None = None,
         want_logit: bool = False,
+        probe: list[tuple[Tensor, Tensor]] | None = None,
     ) -> tuple[Tensor, Tensor | None]:
-        """x (n, S, width) reads y (n, N, width) -> the update (n, S, width), and the mean logits (n, S) if wanted."""
+        """x (n, S, width) reads y (n, N, width) -> the update (n, S, width), and the mean logits (n, S) if wanted.
+
+        probe: if given, receives the rotated queries (n, h, S, d) and keys (n, h, N, d), for other statistics.
+        """
         query, key = split_heads(self.query(x), self.heads), split_heads(self.key(y), self.heads)
         value = split_heads(self.value(y), self.heads)
         if table_x is not None and table_y is not None:
             query, key = rotate(query, table_x), rotate(key, table_y)
         logit = mean_logit(query, key) if want_logit else None
+        if probe is not None:
+            probe.append((query, key))
         return self.proj(merge_heads(scaled_dot_product_attention(query, key, value))), logit

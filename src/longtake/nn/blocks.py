@@ -77,10 +77,11 @@ class DecoderBlock(nn.Module):
         table_x: RopeTable | None = None,
         table_y: RopeTable | None = None,
         want_logit: bool = False,
+        probe: list[tuple[Tensor, Tensor]] | None = None,
     ) -> tuple[Tensor, Tensor | None]:
         """x (n, S, width), y (n, N, width) -> x (n, S, width) and, if wanted, mean cross-attention logits (n, S)."""
         x = x + self.attn(self.norm1(x), table_x)
-        read, logit = self.cross(self.norm2(x), self.norm_y(y), table_x, table_y, want_logit)
+        read, logit = self.cross(self.norm2(x), self.norm_y(y), table_x, table_y, want_logit, probe)
         x = x + read
         return x + self.mlp(self.norm3(x)), logit
 

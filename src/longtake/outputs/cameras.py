@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,34 +23,42 @@ CONVENTIONS = {
     "intrinsics": "3x3 in pixels of the model's image (size); pixel centres at integer coordinates",
     "intrinsics_original": "3x3 in pixels of the upright original frame (original_size); the same centres",
     "camera": "where the pose comes from: head (the model says it), solve (from its points), or why the solve failed",
+    "tracking": "whether the frame could be followed from those before it: ok, weak or lost",
     "size": "[width, height]",
     "time": "seconds since the start of the source",
     "index": "position in the source, counted before stride and start",
+    "depth": "16-bit PNG in pixels of size: z = value / scale, see depth/depth.json",
+    "confidence": "16-bit PNG in pixels of size: confidence = 2 ** (value / 4096)",
+    "image": "JPEG in pixels of size: what the model saw",
     "cloud": "[first, count]: the frame's points in cloud.ply",
 }
 
 
-def _matrix(values: np.ndarray) -> list[list[float]] | None:
+def pose_rows(values: np.ndarray) -> list[list[float]] | None:
     """Return rows of numbers, or None where one is not finite (JSON has no NaN)."""
     array = np.asarray(values, np.float64)
     return [[float(f"{value:.9g}") for value in row] for row in array] if np.isfinite(array).all() else None
 
 
-def camera_record(prediction: Prediction, *, depth: str | None, cloud: tuple[int, int]) -> dict[str, Any]:
-    """Return what cameras.json says of one frame. `cloud` is the first point and the number of points it gave."""
+def camera_record(prediction: Prediction, *, files: Mapping[str, str], cloud: tuple[int, int]) -> dict[str, Any]:
+    """Return what cameras.json says of one frame.
+
+    files: the frame's files by kind: depth, confidence, image. cloud: its first point and the number of its points.
+    """
     height, width = prediction.depth.shape
     original = prediction.pixel_map.original_size if prediction.pixel_map else (width, height)
     return {
         "index": int(prediction.index),
         "time": round(float(prediction.time), 6),
         "name": writable(prediction.name),
-        "world_from_cam": _matrix(prediction.world_from_cam.detach().cpu().double().numpy()),
-        "intrinsics": _matrix(prediction.intrinsics.detach().cpu().double().numpy()),
+        "world_from_cam": pose_rows(prediction.world_from_cam.detach().cpu().double().numpy()),
+        "intrinsics": pose_rows(prediction.intrinsics.detach().cpu().double().numpy()),
         "camera": prediction.camera,
+        "tracking": prediction.tracking,
         "size": [width, height],
-        "intrinsics_original": _matrix(prediction.intrinsics_original),
+        "intrinsics_original": pose_rows(prediction.intrinsics_original),
         "original_size": list(original),
-        "depth": depth,
+        **files,
         "cloud": list(cloud),
     }
 
@@ -78,7 +86,7 @@ def assemble_cameras(part: Path, path: Path, *, is_metric: bool) -> None:
     with replacing(path) as draft, open(draft, "w", encoding="utf-8") as file:
         file.write(json.dumps(head, indent=1)[:-2] + ',\n "frames": [')
         for position, record in enumerate(read_lines(part)):
-            record.pop("depth_file", None)  # kept for the manifest
+            record.pop("files", None)  # kept for the manifest
             file.write(("," if position else "") + "\n  " + json.dumps(record, ensure_ascii=False))
         file.write("\n ]\n}\n")
 

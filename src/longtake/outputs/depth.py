@@ -17,13 +17,13 @@ DEPTH_SCALE = 1000.0
 _FARTHEST = 65535
 
 
-def encode_depth(depth: np.ndarray) -> tuple[bytes, int]:
+def encode_depth(depth: np.ndarray, scale: float = DEPTH_SCALE) -> tuple[bytes, int]:
     """Return a PNG of an (H, W) depth map and how many pixels were too far for 16 bits.
 
-    Values are depth x 1000, rounded. 0 means unknown: unknown, negative, non-finite and too far pixels become 0.
+    Values are depth x scale, rounded. 0 means unknown: unknown, negative, non-finite and too far pixels become 0.
     """
     known = np.isfinite(depth) & (depth > 0)
-    scaled = np.rint(np.where(known, depth, 0) * DEPTH_SCALE)
+    scaled = np.rint(np.where(known, depth, 0) * scale)
     too_far = scaled > _FARTHEST
     pixels = np.where(too_far, 0, scaled).astype(np.uint16)
     buffer = io.BytesIO()

@@ -19,6 +19,7 @@ from longtake.outputs.display import Display
 from longtake.outputs.facts import Facts
 from longtake.outputs.manifest import portable, versions
 from longtake.outputs.panels import Panels, Strip
+from longtake.outputs.tracking_strip import STATES, TrackingStrip
 
 _POINTS = 150_000
 _POSES = 600
@@ -112,7 +113,24 @@ def _pairs(strip: Strip) -> str:
     return "\n".join(blocks) or "<p>No frame was reconstructed.</p>"
 
 
-def write_page(facts: Facts, panels: Panels | None, strip: Strip, display: Display | None) -> str:
+def _tracking(tracking: TrackingStrip | None) -> str:
+    if tracking is None:
+        return ""
+    cells = "".join(
+        f'<rect x="{first}" width="{count}" height="1" class="{STATES[state]}"/>'
+        for first, count, state in tracking.runs()
+    )
+    picture = f'<svg viewBox="0 0 {len(tracking.cells)} 1" preserveAspectRatio="none" role="img">'
+    words = "".join(
+        f'<span><i class="{state}"></i>{count:,} {state}</span>' for state, count in tracking.counts.items()
+    )
+    title = f"<title>{escape(tracking.words)}</title>"
+    return f'<div class="tracking">{picture}{title}{cells}</svg><p>Tracking, start to end: {words}</p></div>'
+
+
+def write_page(
+    facts: Facts, panels: Panels | None, strip: Strip, display: Display | None, tracking: TrackingStrip | None = None
+) -> str:
     """Return the page as one HTML text."""
     files = resources.files("longtake.outputs")
     empty = Image.new("RGBA", (16, 11))
@@ -142,6 +160,7 @@ def write_page(facts: Facts, panels: Panels | None, strip: Strip, display: Displ
         nearest=facts.length(strip.nearest),
         farthest=facts.length(strip.farthest),
         pairs=_pairs(strip),
+        tracking=_tracking(tracking),
         details=_details(facts),
         script=script,
     )

@@ -49,6 +49,21 @@ def _header(count: int) -> bytes:
     return ("\n".join(lines) + "\n" + padding + vertex + "\n".join(fields) + "\nend_header\n").encode("ascii")
 
 
+def _vertices(points: np.ndarray, colors: np.ndarray, confidence: np.ndarray) -> np.ndarray:
+    vertices = np.empty(len(points), VERTEX)
+    for axis, name in enumerate("xyz"):
+        vertices[name] = points[:, axis]
+    for channel, name in enumerate(("red", "green", "blue")):
+        vertices[name] = colors[:, channel]
+    vertices["confidence"] = confidence
+    return vertices
+
+
+def ply_bytes(points: np.ndarray, colors: np.ndarray, confidence: np.ndarray) -> bytes:
+    """Return a whole PLY file of n points: (n, 3) world xyz, (n, 3) uint8 RGB, (n,) confidence."""
+    return _header(len(points)) + _vertices(points, colors, confidence).tobytes()
+
+
 class PlyWriter:
     """Append points to a PLY file; after every `append` the file on disk is a complete PLY.
 
@@ -76,13 +91,7 @@ class PlyWriter:
 
     def append(self, points: np.ndarray, colors: np.ndarray, confidence: np.ndarray) -> None:
         """Append n points: (n, 3) world xyz, (n, 3) uint8 RGB, (n,) confidence. Raises OSError, e.g. on a full disk."""
-        vertices = np.empty(len(points), VERTEX)
-        for axis, name in enumerate("xyz"):
-            vertices[name] = points[:, axis]
-        for channel, name in enumerate(("red", "green", "blue")):
-            vertices[name] = colors[:, channel]
-        vertices["confidence"] = confidence
-        self._file.append(vertices.tobytes())
+        self._file.append(_vertices(points, colors, confidence).tobytes())
         self._set_count(self.count + len(points))
 
     def rewind(self, count: int) -> None:
@@ -163,3 +172,36 @@ def read_ply(path: str | os.PathLike[str], *, limit: int | None = None) -> Cloud
     colors = columns(rgb, np.uint8) if set(rgb) <= set(names) else np.full((len(rows), 3), 160, np.uint8)
     confidence = columns(("confidence",), np.float32)[:, 0] if "confidence" in names else np.ones(len(rows), np.float32)
     return Cloud(columns(("x", "y", "z"), np.float32), colors, confidence, kept)
+
+
+class PlyRows:
+    """Read some points of a PLY file of ours, also while it grows. A context manager."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises InputError where the file is not such a PLY."""
+        self.path = path
+        try:
+            self._kind, _, self._start = _read_header(path)
+            self._file = open(path, "rb")  # noqa: SIM115 (closed by __exit__)
+        except OSError as error:
+            raise InputError(f"{path.name}: cannot be read ({error.strerror}); wanted a PLY file") from error
+        if self._kind != VERTEX:
+            self._file.close()
+            raise InputError(f"{path.name}: not a cloud of Longtake's (it has the fields {self._kind.names})")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def read(self, first: int, count: int) -> Cloud:
+        """Read `count` points from the position `first`. Raises InputError where the file is shorter."""
+        self._file.seek(self._start + first * VERTEX.itemsize)
+        data = self._file.read(count * VERTEX.itemsize)
+        if len(data) < count * VERTEX.itemsize:
+            raise InputError(f"{self.path.name}: cut off; it has no points {first} to {first + count}")
+        rows = np.frombuffer(data, VERTEX)
+        places = np.stack([rows[axis] for axis in "xyz"], -1)
+        colors = np.stack([rows[name] for name in ("red", "green", "blue")], -1)
+        return Cloud(places, colors, rows["confidence"].copy(), np.arange(first, first + count))

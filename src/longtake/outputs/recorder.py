@@ -19,6 +19,7 @@ from longtake.errors import OutputError
 from longtake.frame import Prediction
 from longtake.outputs import takefiles as names
 from longtake.outputs.cameras import assemble_cameras
+from longtake.outputs.correct import Correction, correct_take
 from longtake.outputs.depth import depth_note
 from longtake.outputs.facts import Facts
 from longtake.outputs.manifest import (
@@ -35,6 +36,7 @@ from longtake.outputs.report import draw_report
 from longtake.outputs.spread import Spread
 from longtake.outputs.takefiles import TakeFiles, clear_earlier_take
 from longtake.outputs.thumbs import Thumb, make_thumb
+from longtake.outputs.tracking_strip import STATES
 
 THUMBS = 6
 
@@ -42,9 +44,9 @@ THUMBS = 6
 class Recorder:
     """Context manager that takes predictions one by one and leaves a take's files in a folder.
 
-    While it runs: cloud.ply, trajectory.txt, depth/ and cameras.jsonl.part grow together, frame by frame. When it ends,
-    also by Ctrl-C or an error, they become whole: cameras.json, depth/depth.json, report.png, report.html,
-    manifest.json. The exception passes on; the manifest's status says what happened.
+    While it runs: cloud.ply, trajectory.txt, cameras.jsonl.part and the frames' files in depth/, confidence/ and
+    images/ grow together. When it ends, also by Ctrl-C or an error, they become whole: cameras.json, depth/depth.json,
+    report.png, report.html, manifest.json. The exception passes on; the manifest's status says what happened.
     Earlier frames that a family revises later stay as they were first predicted.
     """
 
@@ -73,11 +75,13 @@ class Recorder:
         self.status = "not started"
         self.notes: list[str] = []
         self._keep, self._budget, self._max, self._report = keep_percentile, points_per_frame, max_points, report
+        self.correction: Correction | None = None  # what poses become at the end, see `correct_take`
         self._told: dict[str, Any] = {}
         self._thumbs: Spread[Thumb] = Spread(2 * THUMBS)
         self._latencies: Spread[float] = Spread(8192)  # exact up to there, then an even sample
         self._sizes: set[tuple[int, int]] = set()  # of the depth maps: one, or a few where the pictures are mixed
         self._digests: dict[str, tuple[str, int]] = {}
+        self._tracking: dict[str, int] = dict.fromkeys(STATES, 0)
         self._is_metric = False
         self._seconds = 0.0
         self._report_seconds = 0.0
@@ -117,6 +121,7 @@ class Recorder:
             ) from error
         height, width = prediction.depth.shape
         self._sizes.add((width, height))
+        self._tracking[prediction.tracking] += 1
         self._is_metric = bool(prediction.is_metric)
         self._thumbs.offer(lambda: make_thumb(prediction))
         self._latencies.offer(lambda: latency)
@@ -147,6 +152,7 @@ class Recorder:
             "latency_p50": round(float(np.percentile(latencies, 50)), 5) if len(latencies) else None,
             "latency_p95": round(float(np.percentile(latencies, 95)), 5) if len(latencies) else None,
             "points": self.points,
+            "tracking": dict(self._tracking),  # frames that were ok, weak and lost
             **self._told,
             "status": self.status,
             "outputs": [name for name in self._written() if (self.out / name).exists()],
@@ -185,6 +191,8 @@ class Recorder:
 
         files.close()
         self._take_notes()
+        if (correction := self.correction) is not None and self.frames:
+            attempt("the corrected path", lambda: self.tell(corrected=correct_take(out, correction)))
         assembled = attempt(
             names.CAMERAS,
             lambda: assemble_cameras(out / names.CAMERA_LINES, out / names.CAMERAS, is_metric=self._is_metric),
@@ -234,7 +242,9 @@ class Recorder:
     def _written(self) -> list[str]:
         lines = [names.CAMERA_LINES] if not (self.out / names.CAMERAS).exists() else []
         report = [names.REPORT_PICTURE, names.REPORT_PAGE] if self._report else []
-        return [names.CLOUD, names.TRAJECTORY, names.CAMERAS, *lines, names.DEPTH_NOTE, *report, names.MANIFEST]
+        folders = [names.DEPTH_NOTE, names.CONFIDENCE_FOLDER, names.IMAGE_FOLDER]
+        paths = [names.TRAJECTORY, *([names.UNCORRECTED] if self._told.get("corrected") else [])]
+        return [names.CLOUD, *paths, names.CAMERAS, *lines, *folders, *report, names.MANIFEST]
 
     def _hashes(self) -> Iterator[tuple[str, str, int]]:
         for name in self._written():
@@ -243,7 +253,7 @@ class Recorder:
                 if name not in self._digests:  # the manifest is written twice, and a cloud may be long
                     self._digests[name] = sha256_of(path), path.stat().st_size
                 yield name, *self._digests[name]
-        yield from self._files.hashed_depth()
+        yield from self._files.hashed_frames()
 
     def _facts(self) -> Facts:
         return Facts(run=self.run, summary=self.summary(), is_metric=self._is_metric, notes=self._portable_notes())

@@ -14,6 +14,7 @@ from longtake.outputs.panels import draw_panels, draw_strip
 from longtake.outputs.sheet import draw_sheet
 from longtake.outputs.takefiles import REPORT_PAGE, REPORT_PICTURE
 from longtake.outputs.thumbs import Thumb
+from longtake.outputs.tracking_strip import read_tracking
 
 
 def draw_report(out: Path, facts: Facts, thumbs: list[Thumb]) -> None:
@@ -24,8 +25,8 @@ def draw_report(out: Path, facts: Facts, thumbs: list[Thumb]) -> None:
     display = load_display(out)
     facts = replace(facts, path_length=path_length(display))
     panels = draw_panels(display) if display else None
-    strip = draw_strip(thumbs)
+    strip, tracking = draw_strip(thumbs), read_tracking(out)
     with replacing(out / REPORT_PICTURE) as draft:
-        draw_sheet(facts, panels, strip).save(draft, "PNG", optimize=False, compress_level=6)
+        draw_sheet(facts, panels, strip, tracking).save(draft, "PNG", optimize=False, compress_level=6)
     with replacing(out / REPORT_PAGE) as draft:
-        draft.write_text(write_page(facts, panels, strip, display), "utf-8")
+        draft.write_text(write_page(facts, panels, strip, display, tracking), "utf-8")

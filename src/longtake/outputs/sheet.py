@@ -6,11 +6,12 @@ from __future__ import annotations
 from functools import cache
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageColor, ImageDraw, ImageFont
 
 from longtake.outputs.colormap import DEPTH, PATH
 from longtake.outputs.facts import Facts
 from longtake.outputs.panels import SIZE, Panels, Strip
+from longtake.outputs.tracking_strip import COLORS, TrackingStrip
 
 _WIDTH, _MARGIN, _GUTTER = 2000, 88, 48
 _HALF = (_WIDTH - 2 * _MARGIN - _GUTTER) // 2
@@ -80,11 +81,11 @@ def _ramp(sheet: Sheet, x: int, y: int, width: int, table: np.ndarray, ends: tup
     sheet.text(x, y, ends[1], 22, MUTED, "rs")
 
 
-def draw_sheet(facts: Facts, panels: Panels | None, strip: Strip) -> Image.Image:
+def draw_sheet(facts: Facts, panels: Panels | None, strip: Strip, tracking: TrackingStrip | None = None) -> Image.Image:
     """Return the sheet as an RGB picture, 2000 pixels wide."""
     top = 400
     second = top + _CARD[1] + 96
-    bottom = second + _CARD[1] + 96
+    bottom = second + _CARD[1] + (166 if tracking else 96)
     notes = facts.notes[:4]
     sheet = Sheet(bottom + 70 + 36 * len(notes))
     right = _WIDTH - _MARGIN
@@ -109,9 +110,26 @@ def draw_sheet(facts: Facts, panels: Panels | None, strip: Strip) -> Image.Image
     if panels:
         _scale_bar(sheet, _MARGIN + _HALF, second + _CARD[1] + 40, panels, facts)
     _draw_pairs(sheet, away, second, strip, facts)
+    if tracking:
+        _draw_tracking(sheet, second + _CARD[1] + 84, tracking)
     for i, note in enumerate(notes):
         sheet.text(_MARGIN, bottom + 10 + 36 * i, "Note: " + _shorten(note, 24, 1700), 24, MUTED)
     return sheet.image
+
+
+def _draw_tracking(sheet: Sheet, y: int, tracking: TrackingStrip) -> None:
+    """Draw the strip under the frames over the full width, and what its colours count."""
+    width = _WIDTH - 2 * _MARGIN
+    colors = np.array([ImageColor.getrgb(color) for color in COLORS], np.uint8)
+    cells = Image.fromarray(colors[tracking.cells][None].copy()).resize((width, 10), Image.Resampling.NEAREST)
+    sheet.image.paste(cells, (_MARGIN, y), _round_mask((width, 10), 5))
+    x = _MARGIN
+    sheet.text(x, y + 44, "Tracking, start to end", 24, MUTED)
+    x += _font(24).getlength("Tracking, start to end") + 44
+    for (state, count), color in zip(tracking.counts.items(), COLORS, strict=True):
+        sheet.draw.ellipse((x - 20, y + 29, x - 8, y + 41), fill=color)
+        sheet.text(x, y + 44, f"{count:,} {state}", 24, MUTED)
+        x += _font(24).getlength(f"{count:,} {state}") + 44
 
 
 def _scale_bar(sheet: Sheet, x: int, y: int, panels: Panels, facts: Facts) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The four things written per frame (cloud, trajectory, camera line, depth map), as one step that is done or undone."""
+"""What is written per frame (points, pose, camera line, depth, confidence, picture), as one step, done or undone."""
 
 from __future__ import annotations
 
@@ -18,30 +18,34 @@ from longtake.outputs.appendfile import AppendFile
 from longtake.outputs.cameras import camera_record, read_lines
 from longtake.outputs.depth import encode_depth
 from longtake.outputs.manifest import read_manifest
+from longtake.outputs.pictures import encode_confidence, encode_picture
 from longtake.outputs.ply import PlyWriter
 from longtake.outputs.trajectory import TUM_HEADER, tum_line
 
 CLOUD, TRAJECTORY, CAMERAS = "cloud.ply", "trajectory.txt", "cameras.json"
 CAMERA_LINES = "cameras.jsonl.part"
+UNCORRECTED = "trajectory_uncorrected.txt"  # the path before loops were closed
 ROOM = "room.part"  # set aside for what is written at the end, so that a full disk cannot keep it from being written
 DEPTH_FOLDER, DEPTH_NOTE = "depth", "depth/depth.json"
 REPORT_PAGE, REPORT_PICTURE, MANIFEST = "report.html", "report.png", "manifest.json"
-_ROOM_AT_ALL, _ROOM_PER_FRAME = 32_768, 300  # bytes: manifests, notes; a frame's line in cameras.json comes on top
-_DEPTH_NAME = re.compile(r"depth/\d{6,}\.png")
+_ROOM_AT_ALL, _ROOM_PER_FRAME = 32_768, 700  # bytes: manifests, notes; a frame's line in cameras.json comes on top
+IMAGE_FOLDER, CONFIDENCE_FOLDER = "images", "confidence"
+_FRAME_FILE = re.compile(r"(depth|confidence)/\d{6,}\.png|images/\d{6,}\.jpg")
 
 
 def clear_earlier_take(out: Path) -> None:
     """Remove what an earlier take of ours left in the folder and a new, shorter one would not overwrite.
 
-    Only names that a manifest of ours (or the camera lines of a take that was killed) lists, and of those only depth
-    maps and the documents that would otherwise speak of the old take. Nothing else is touched. Raises OSError.
+    Only names that a manifest of ours (or the camera lines of a take that was killed) lists, and of those only frames'
+    files and the documents that would otherwise speak of the old take. Nothing else is touched. Raises OSError.
     """
     earlier = read_manifest(out / MANIFEST)
     listed = set(earlier.get("files", {})) if earlier else set()
     if (out / CAMERA_LINES).is_file():
-        listed |= {str(record.get("depth")) for record in read_lines(out / CAMERA_LINES)}
+        for record in read_lines(out / CAMERA_LINES):
+            listed |= {str(record.get(kind)) for kind in ("depth", "confidence", "image")}
     for name in listed:
-        if _DEPTH_NAME.fullmatch(name) or name in {CAMERAS, DEPTH_NOTE, REPORT_PAGE, REPORT_PICTURE}:
+        if _FRAME_FILE.fullmatch(name) or name in {CAMERAS, UNCORRECTED, DEPTH_NOTE, REPORT_PAGE, REPORT_PICTURE}:
             (out / name).unlink(missing_ok=True)
     (out / ROOM).unlink(missing_ok=True)
 
@@ -55,7 +59,8 @@ class TakeFiles:
         self.frames = 0
         self.pixels_too_far = 0
         self.frames_without_pose = 0
-        (out / DEPTH_FOLDER).mkdir(exist_ok=True)
+        for folder in (DEPTH_FOLDER, CONFIDENCE_FOLDER, IMAGE_FOLDER):
+            (out / folder).mkdir(exist_ok=True)
         with contextlib.ExitStack() as stack:
             self.cloud = stack.enter_context(PlyWriter(out / CLOUD))
             self._trajectory = stack.enter_context(AppendFile(out / TRAJECTORY))
@@ -71,37 +76,46 @@ class TakeFiles:
         If anything goes wrong (a full disk, Ctrl-C), the frame is taken back from every file and the error passes on.
         """
         marks = (self.cloud.count, self._trajectory.length, self._lines.length)
-        depth_name = f"{DEPTH_FOLDER}/{self.frames:06d}.png"
+        names = {
+            "depth": f"{DEPTH_FOLDER}/{self.frames:06d}.png",
+            "confidence": f"{CONFIDENCE_FOLDER}/{self.frames:06d}.png",
+            "image": f"{IMAGE_FOLDER}/{self.frames:06d}.jpg",
+        }
         try:
-            too_far = self._write(prediction, pixels, depth_name)
+            too_far = self._write(prediction, pixels, names)
         except BaseException:
-            self._take_back(*marks, depth_name)
+            self._take_back(*marks, names)
             raise
         self.frames += 1
         self.pixels_too_far += too_far
 
-    def _write(self, prediction: Prediction, pixels: Tensor, depth_name: str) -> int:
-        data, too_far = encode_depth(prediction.depth.detach().float().cpu().numpy())
-        (self.out / depth_name).write_bytes(data)
+    def _write(self, prediction: Prediction, pixels: Tensor, names: dict[str, str]) -> int:
+        depth, too_far = encode_depth(prediction.depth.detach().float().cpu().numpy())
+        sureness = prediction.confidence.detach().float().cpu().numpy()
+        image = prediction.image.cpu().numpy()
+        data = {"depth": depth, "confidence": encode_confidence(sureness), "image": encode_picture(image)}
+        for kind, name in names.items():
+            (self.out / name).write_bytes(data[kind])
         first = self.cloud.count
         chosen = prediction.points.reshape(-1, 3)[pixels].detach().float().cpu().numpy()
-        colors = prediction.image.reshape(-1, 3)[pixels.to(prediction.image.device)].cpu().numpy()
-        self.cloud.append(chosen, colors, prediction.confidence.reshape(-1)[pixels].detach().float().cpu().numpy())
+        flat = pixels.cpu().numpy()
+        self.cloud.append(chosen, image.reshape(-1, 3)[flat], sureness.reshape(-1)[flat])
         pose = prediction.world_from_cam.detach().cpu().double().numpy()
         if np.isfinite(pose).all():
             self._trajectory.append(tum_line(prediction.time, pose).encode())
         else:  # cameras.json says null; a trajectory with NaN would break its readers
             self.frames_without_pose += 1
-        record = camera_record(prediction, depth=depth_name, cloud=(first, len(chosen)))
-        record["depth_file"] = [hashlib.sha256(data).hexdigest(), len(data)]
+        record = camera_record(prediction, files=names, cloud=(first, len(chosen)))
+        record["files"] = {names[kind]: [hashlib.sha256(data[kind]).hexdigest(), len(data[kind])] for kind in names}
         line = (json.dumps(record, ensure_ascii=False) + "\n").encode()
         self._lines.append(line)
         self._room.append(bytes(len(line) + _ROOM_PER_FRAME))
         return too_far
 
-    def _take_back(self, points: int, trajectory: int, lines: int, depth_name: str) -> None:
-        with contextlib.suppress(OSError):
-            (self.out / depth_name).unlink(missing_ok=True)
+    def _take_back(self, points: int, trajectory: int, lines: int, names: dict[str, str]) -> None:
+        for name in names.values():
+            with contextlib.suppress(OSError):
+                (self.out / name).unlink(missing_ok=True)
         for rewind, length in (
             (self.cloud.rewind, points),
             (self._trajectory.rewind, trajectory),
@@ -110,11 +124,11 @@ class TakeFiles:
             with contextlib.suppress(OSError):
                 rewind(length)
 
-    def hashed_depth(self) -> Iterator[tuple[str, str, int]]:
-        """Yield name, SHA-256 and bytes of every depth map, from the camera lines."""
+    def hashed_frames(self) -> Iterator[tuple[str, str, int]]:
+        """Yield name, SHA-256 and bytes of every file of every frame, from the camera lines."""
         for record in read_lines(self.out / CAMERA_LINES):
-            digest, size = record["depth_file"]
-            yield str(record["depth"]), str(digest), int(size)
+            for name, (digest, size) in record["files"].items():
+                yield str(name), str(digest), int(size)
 
     def close(self) -> None:
         """Close the files and free the room that was set aside. Calling it twice is fine."""

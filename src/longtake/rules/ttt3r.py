@@ -9,7 +9,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from longtake.frame import Stats
-from longtake.rules.contract import RuleStep
+from longtake.rules.contract import RuleStep, needed
 
 
 class TTT3R:
@@ -30,6 +30,9 @@ class TTT3R:
 
     def __call__(self, tokens: Tensor, proposal: Tensor, stats: Stats, buffers: Mapping[str, Tensor]) -> RuleStep:
         """Needs stats.mean_logit (n, S)."""
-        if stats.mean_logit is None:
-            raise ValueError("the ttt3r rule needs the mean logits: run the exchange with want_logit=True")
-        return RuleStep(rate=stats.mean_logit.sigmoid().to(tokens.dtype)[..., None], direction=proposal - tokens)
+        return RuleStep(rate=gate(stats, self.name).to(tokens.dtype), direction=proposal - tokens)
+
+
+def gate(stats: Stats, rule: str) -> Tensor:
+    """TTT3R's rate (n, S, 1) in at least float32, which other rules build on. `rule` is who asks, for the error."""
+    return needed(stats, "mean_logit", rule).sigmoid()[..., None]

@@ -2,8 +2,9 @@
 """Where frames come from: video files, pictures on disk, arrays in memory. Every source is an iterable of Frame."""
 
 from longtake.sources.base import Source
+from longtake.sources.live import LiveSource
 from longtake.sources.open import images, open_source, video
 from longtake.sources.prefetch import Prefetcher
 from longtake.sources.probe import SourceInfo, probe
 
-__all__ = ["Prefetcher", "Source", "SourceInfo", "images", "open_source", "probe", "video"]
+__all__ = ["LiveSource", "Prefetcher", "Source", "SourceInfo", "images", "open_source", "probe", "video"]

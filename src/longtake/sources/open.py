@@ -49,7 +49,7 @@ def open_source(
         if path.is_dir():
             return _pictures(list_images(path), path.resolve().name, fps, options, prefetch)
         if not path.is_file():
-            raise InputError(f"{path}: this is a device, not a file. Live sources come in a later version.")
+            raise InputError(f"{path}: this is a device, not a file. For a camera: `longtake live {path}`.")
         # A picture by its name, or by its content if the name says nothing (GIF counts as a video: it may move).
         if path.suffix.lower() in IMAGE_SUFFIXES or (not path.suffix and header_size(path) != (0, 0)):
             return _pictures([path], path.name, fps, options, prefetch)
@@ -114,16 +114,16 @@ def _check_rate(fps: float | None) -> None:
 
 
 def _refuse_address(source: str) -> None:
-    """Raise InputError for addresses and cameras, which this version does not read."""
+    """Raise InputError for addresses and cameras: what drops frames and never ends is asked for by name."""
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", source):
         raise InputError(
-            f"{source}: addresses are not read; live sources (RTSP, webcams) come in a later version. "
-            "Save the video to a file and pass the file."
+            f"{source}: this is an address, not a file. For a stream: `longtake live {source}`, or "
+            "longtake.sources.LiveSource in Python."
         )
     if source == "-" or source.isdecimal() or source.startswith("/dev/"):
         raise InputError(
-            f"{source}: cameras and standard input are not read; live sources come in a later version. "
-            "Record to a file and pass the file."
+            f"{source}: this is a camera or a pipe, not a file: `longtake live {source}`, or "
+            "longtake.sources.LiveSource in Python."
         )
 
 

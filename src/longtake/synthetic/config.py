@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 # Slots of the primitives, in the order of their ids: boxes, ellipsoids, cylinders, then the room itself.
 SETS, SET_SIZE = 5, 4  # pieces of furniture made of four boxes each (tables, chairs, shelves)
@@ -12,8 +12,15 @@ BOXES = SETS * SET_SIZE + BLOCKS + STACKED + WALL_ITEMS + PARTITIONS + TILTED  #
 ELLIPSOIDS = 8
 CYLINDERS = 8
 PRIMITIVES = BOXES + ELLIPSOIDS + CYLINDERS  # 64
-ROOM = PRIMITIVES  # id of the room's box
+MESH = PRIMITIVES  # id of the first furniture mesh
+# meshes: a table and the seats round it, things on the floor, on tops, on walls, doors and windows, at the ceiling
+TABLES, SEATS, FLOORS, TOPS, WALLS, OPENINGS, CEILINGS, MOVERS = 1, 4, 8, 7, 2, 2, 2, 2
+MESHES = TABLES + SEATS + FLOORS + TOPS + WALLS + OPENINGS + CEILINGS + MOVERS  # 28
+MOVER = MESH + MESHES - MOVERS  # id of the first mesh that moves
+ROOM = MESH + MESHES  # id of the room's box
+BODIES = ROOM + 1
 LIGHTS = 4
+FLOOR_CELLS = 32  # a side of the map of occlusion on the floor
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +40,42 @@ class WorldConfig:
     max_turn: float = 10.0  # mean degrees between frames, likewise
     revisit_share: float = 0.25  # takes that return along their own path
     loop_share: float = 0.12  # takes that walk a closed curve
+    walking_share: float = 0.3  # cameras that bob as somebody walks
+    robot_share: float = 0.1  # cameras on wheels, low and level
+    drone_share: float = 0.08  # cameras that fly
+    car_share: float = 0.4  # of the takes in streets, those from a car
     fov: tuple[float, float] = (45.0, 90.0)  # horizontal field of view of the long side
-    shadows: bool = False  # one shadow ray per pixel to the strongest light; about 1.7 times the cost
+    mesh_share: float = 0.6  # takes in rooms furnished with meshes
+    street_share: float = 0.08  # takes in streets
+    people_share: float = 0.15  # of two places for a person in such takes, how many are taken
+    shadow_share: float = 0.6  # takes with shadows, where `shadows` is set
+    shadows: bool = True  # shadow rays to the strongest lamp; False leaves their code out altogether
+    distortion_share: float = 0.3  # takes through a lens that bends straight lines a little
+    rolling_share: float = 0.3  # takes whose lines are read one after the other
+    blur_share: float = 0.4  # takes with motion blur
+    compression_share: float = 0.4  # takes that were compressed in blocks
     effects: bool = True  # exposure, colour, noise, blur; False gives clean pictures
     chunk: int = 0  # frames rendered at once where the plain twin draws; 0 means all
+
+
+def worlds() -> dict[str, WorldConfig]:
+    """The mixture that models are trained on, its parts apart, and the world that version 1 of the model saw."""
+    mixture = WorldConfig()
+    bare = replace(mixture, mesh_share=0.0, street_share=0.0)
+    return {
+        "mixture": mixture,
+        "bare": bare,
+        "furnished": replace(mixture, mesh_share=1.0, street_share=0.0),
+        "streets": replace(mixture, street_share=1.0),
+        "first": replace(
+            bare,
+            shadows=False,
+            walking_share=0.0,
+            robot_share=0.0,
+            drone_share=0.0,
+            distortion_share=0.0,
+            rolling_share=0.0,
+            blur_share=0.0,
+            compression_share=0.0,
+        ),
+    }

@@ -13,6 +13,7 @@ from math import pi
 import torch
 from torch import Tensor
 
+from longtake.synthetic.optics import compress
 from longtake.synthetic.uniforms import Uniforms
 
 
@@ -23,6 +24,7 @@ class Camera:
     target: Tensor  # (B,) mean grey level aimed at, display space
     follow: Tensor  # (B,) share of the exposure that follows each frame rather than the take
     drift: Tensor  # (B, T) log2 of the exposure's own drift
+    warmth: Tensor  # (B, T) log of red over blue that drifts too
     color: Tensor  # (B, 3, 3) white balance and cross-talk, linear
     gamma: Tensor  # (B,)
     contrast: Tensor  # (B,)
@@ -51,6 +53,7 @@ def build_camera(u: Uniforms, frames: int) -> Camera:
         target=u.uniform(low=0.28, high=0.62),
         follow=u.uniform(high=0.7),
         drift=u.uniform(high=0.35)[:, None] * wave,
+        warmth=torch.where(u.chance(0.3), u.normal() * 0.12, 0.0)[:, None] * wave,
         color=balance @ mixing,
         gamma=u.uniform(low=0.85, high=1.2),
         contrast=u.uniform(low=0.0, high=0.6),
@@ -91,8 +94,8 @@ def smooth(image: Tensor, weight: Tensor, axis: int) -> Tensor:
     return image + weight * (before + after - 2 * image)
 
 
-def develop(light: Tensor, camera: Camera | None) -> Tensor:
-    """Turn linear light (B, T, 3, H, W) into pictures in [0, 1] with 8-bit steps.
+def develop(light: Tensor, camera: Camera | None, step: Tensor | None = None) -> Tensor:
+    """Turn linear light (B, T, 3, H, W) into pictures in [0, 1] with 8-bit steps. `step` (B,) compresses them.
 
     Without a camera: a fixed exposure for the take's mean and gamma 2, still with 8-bit steps.
     """
@@ -115,6 +118,7 @@ def develop(light: Tensor, camera: Camera | None) -> Tensor:
     image = (light * wide(gain)).clamp(0, 4) * corner
     r, g, bl = image[:, :, 0], image[:, :, 1], image[:, :, 2]
     m = camera.color[:, :, :, None, None, None]
+    r, bl = r * camera.warmth.exp()[..., None, None], bl * camera.warmth.neg().exp()[..., None, None]
     image = torch.stack([m[:, i, 0] * r + m[:, i, 1] * g + m[:, i, 2] * bl for i in range(3)], 2).clamp(0, 4)
     image = smooth(image, wide(camera.blur[..., 0]), 4)
     image = smooth(image, wide(camera.blur[..., 1]), 3)
@@ -129,4 +133,6 @@ def develop(light: Tensor, camera: Camera | None) -> Tensor:
         half = color.unflatten(4, (width // 2, 2)).unflatten(3, (height // 2, 2)).mean((4, 6), keepdim=True)
         half = half.expand(-1, -1, -1, -1, 2, -1, 2).reshape(color.shape)
         image = luma + color + wide(camera.chroma) * (half - color)
+    if step is not None:
+        image = compress(image, step)
     return (image.clamp(0, 1) * 255).round() / 255

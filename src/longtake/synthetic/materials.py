@@ -8,7 +8,8 @@ from math import log2
 import torch
 from torch import Tensor
 
-from longtake.synthetic.config import BLOCKS, BOXES, PRIMITIVES, ROOM, SET_SIZE, SETS, STACKED, WALL_ITEMS
+from longtake.synthetic.config import BLOCKS, BOXES, PRIMITIVES, SET_SIZE, SETS, STACKED, WALL_ITEMS
+from longtake.synthetic.scenes import PLAIN
 from longtake.synthetic.textures import TILE, Textures
 from longtake.synthetic.uniforms import Uniforms, constant
 
@@ -33,7 +34,7 @@ def colors(u: Uniforms, *shape: int) -> Tensor:
 
 
 def paint(u: Uniforms, extent: Tensor, textures: Textures) -> tuple[Tensor, Tensor]:
-    """Draw faces (B, 65, 6, 13) and shine (B, 65) for bodies of half extents (B, 65, 3)."""
+    """Draw faces (B, 65, 6, 19) and shine (B, 65) for bodies of half extents (B, 65, 3)."""
     p = PRIMITIVES + 1
     anything = u.integer(textures.count, p)
     thing = pick(u, textures, "object", p)
@@ -45,7 +46,7 @@ def paint(u: Uniforms, extent: Tensor, textures: Textures) -> tuple[Tensor, Tens
     second = torch.where(u.chance(0.35, p), u.integer(textures.count, p), tile[..., 0])
     axis = u.integer(3, p)[..., None]
     pair = torch.arange(6, device=tile.device) // 2 == axis
-    tile = torch.where(pair & (torch.arange(p, device=tile.device) < ROOM)[:, None], second[..., None], tile)
+    tile = torch.where(pair & (torch.arange(p, device=tile.device) < PRIMITIVES)[:, None], second[..., None], tile)
     # pieces of a set share their material
     shared = tile[:, : SETS * SET_SIZE : SET_SIZE].repeat_interleave(SET_SIZE, 1)
     pieces = torch.where(u.chance(0.8)[:, None, None], shared, tile[:, : SETS * SET_SIZE])
@@ -55,7 +56,7 @@ def paint(u: Uniforms, extent: Tensor, textures: Textures) -> tuple[Tensor, Tens
     floor = torch.where(u.chance(0.7), pick(u, textures, "floor"), u.integer(textures.count))
     plain = torch.where(u.chance(0.5), pick(u, textures, "ceiling"), pick(u, textures, "wall"))
     ceiling = torch.where(u.chance(0.8), plain, u.integer(textures.count))
-    tile = torch.cat([tile[:, :ROOM], torch.stack([wall, feature, ceiling, floor, wall, wall], -1)[:, None]], 1)
+    tile = torch.cat([tile[:, :PRIMITIVES], torch.stack([wall, feature, ceiling, floor, wall, wall], -1)[:, None]], 1)
 
     # face coordinates run over [-1, 1]: times half extent they are metres, divided by the tile's side they are tiles
     size = u.log_uniform(p, low=0.3, high=1.6)[..., None].expand(-1, -1, 6)
@@ -63,13 +64,14 @@ def paint(u: Uniforms, extent: Tensor, textures: Textures) -> tuple[Tensor, Tens
     floor, ceiling = u.log_uniform(low=0.5, high=3.0), u.log_uniform(low=0.5, high=3.0)
     room_size = torch.stack([walls, walls, floor, ceiling], -1)
     room_size = torch.cat([room_size, room_size[:, :2]], 1)
-    size = torch.cat([size[:, :ROOM], room_size[:, None]], 1)
+    size = torch.cat([size[:, :PRIMITIVES], room_size[:, None]], 1)
     first = torch.stack([extent[..., 2]] * 2 + [extent[..., 0]] * 4, -1)
     down = torch.stack([extent[..., 1]] * 2 + [extent[..., 2]] * 2 + [extent[..., 1]] * 2, -1)
     along, across = first / size, down / size
     # a cylinder's side goes round once: a whole number of tiles, so that no seam shows
     number = torch.arange(p, device=tile.device)[:, None]
-    rounds = (number >= BOXES + (PRIMITIVES - BOXES) // 2) & (number < ROOM) & (torch.arange(6, device=tile.device) < 2)
+    tube = (number >= BOXES + (PRIMITIVES - BOXES) // 2) & (number < PRIMITIVES)
+    rounds = tube & (torch.arange(6, device=tile.device) < 2)
     along = torch.where(rounds, 0.5 * (2 * torch.pi * extent[..., :1] / size).round().clamp_min(1.0), along)
     # posters show their tile once; so do a third of the other boxes
     once = u.chance(0.3, p)[..., None] & (number < BOXES)
@@ -85,7 +87,7 @@ def paint(u: Uniforms, extent: Tensor, textures: Textures) -> tuple[Tensor, Tens
     own = colors(u, 6)
     second = torch.where(u.chance(0.75)[:, None], own[:, 0], own[:, 1])
     own = torch.stack([own[:, 0], second, own[:, 2], own[:, 3], own[:, 0], own[:, 0]], 1)
-    tint = torch.cat([tint[:, :ROOM], own[:, None]], 1)
+    tint = torch.cat([tint[:, :PRIMITIVES], own[:, None]], 1)
     contrast = torch.where(u.chance(0.6, p, 6), 1.0, u.uniform(p, 6, low=0.15, high=1.3))
     # some posters are windows or screens: they shine by themselves
     glow = torch.where(u.chance(0.15, p), u.uniform(p, low=0.5, high=3.0), 0.0)
@@ -105,6 +107,7 @@ def paint(u: Uniforms, extent: Tensor, textures: Textures) -> tuple[Tensor, Tens
             tint[..., 2],
             contrast,
             glow[..., None].expand(-1, -1, 6),
+            *(torch.full_like(along, value) for value in PLAIN),
         ],
         -1,
     )

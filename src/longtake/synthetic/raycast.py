@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from longtake.synthetic.config import BOXES, ELLIPSOIDS, PRIMITIVES, ROOM
+from longtake.synthetic.config import BOXES, ELLIPSOIDS, MOVER, PRIMITIVES, ROOM
 from longtake.synthetic.scenes import Scenes
 
 FAR = 1e6
@@ -78,16 +78,51 @@ class Rays:
 
     origin: Tensor  # (3, N, P) camera centre in each unit space
     basis: Tensor  # (9, N, P) d0, d1, d2 in each unit space, component i of column j at 3 j + i
-    x: Tensor  # (N, R) pixel in the camera at z = 1
+    matrix: Tensor  # (N, P, 3, 3) local_from_room at the time of the frame
+    centre: Tensor  # (N, P, 3) room frame, likewise
+    x: Tensor  # (N, R) where the pixel's ray meets z = 1 in the camera
     y: Tensor  # (N, R)
     room: Tensor  # (N,) int64, the room that a frame belongs to
 
 
-def pixel_rays(scenes: Scenes, room_from_cam: Tensor, intrinsics: Tensor, height: int, width: int) -> Rays:
-    """Bring the cameras (B, T, 4, 4) into every primitive's unit space. `intrinsics` (B, 3, 3), integer centres."""
+def placed(scenes: Scenes, frames: int) -> tuple[Tensor, Tensor]:
+    """Where every primitive is in each frame: centre (B, T, P, 3) and local_from_room (B, T, P, 3, 3)."""
+    centre = scenes.centre[:, None].expand(-1, frames, -1, -1)
+    matrix = scenes.local_from_room[:, None].expand(-1, frames, -1, -1, -1)
+    if scenes.moving is None:
+        return centre, matrix
+    own, turn = scenes.moving[..., :3], scenes.moving[..., 3:].unflatten(-1, (3, 3))
+    after = MOVER + own.shape[2]
+    return (
+        torch.cat([centre[:, :, :MOVER], own, centre[:, :, after:]], 2),
+        torch.cat([matrix[:, :, :MOVER], turn, matrix[:, :, after:]], 2),
+    )
+
+
+def bend(x: Tensor, y: Tensor, row: Tensor, warp: Tensor) -> tuple[Tensor, Tensor]:
+    """Where rays of pixels meet z = 1 behind a real lens and shutter, for pinhole places x, y (N, R).
+
+    `warp` (N, 5): radial distortion k1, k2 (Brown), then the camera's turn in radians while one frame is read out,
+    about its x, y and z axes. `row` (R,) is the line's time in that span, from -0.5 to 0.5.
+    """
+    w = [warp[:, i, None] for i in range(5)]
+    square = x * x + y * y
+    grow = 1.0 + square * (w[0] + w[1] * square)
+    x, y = x * grow, y * grow
+    z = 1.0 + row * (w[2] * y - w[3] * x)
+    return (x + row * (w[3] - w[4] * y)) / z, (y + row * (w[4] * x - w[2])) / z
+
+
+def pixel_rays(
+    scenes: Scenes, room_from_cam: Tensor, intrinsics: Tensor, height: int, width: int, warp: Tensor | None = None
+) -> Rays:
+    """Bring the cameras (B, T, 4, 4) into every primitive's unit space. `intrinsics` (B, 3, 3), integer centres.
+
+    `warp` (B, T, 5) as in `bend`; None is a pinhole.
+    """
     b, t = room_from_cam.shape[:2]
-    matrix = scenes.local_from_room[:, None]  # (B, 1, P, 3, 3)
-    offset = room_from_cam[:, :, None, :3, 3] - scenes.centre[:, None]  # (B, T, P, 3)
+    centre, matrix = placed(scenes, t)
+    offset = room_from_cam[:, :, None, :3, 3] - centre  # (B, T, P, 3)
     origin = (matrix * offset[..., None, :]).sum(-1)
     basis = (matrix[..., :, :, None] * room_from_cam[:, :, None, None, :3, :3]).sum(-2)  # (B, T, P, 3 row, 3 column)
     v, u = torch.meshgrid(
@@ -99,17 +134,25 @@ def pixel_rays(scenes: Scenes, room_from_cam: Tensor, intrinsics: Tensor, height
     x = (u.flatten()[None] - intrinsics[:, 0, 2, None]) / fx
     y = (v.flatten()[None] - intrinsics[:, 1, 2, None]) / fy
     p, r = matrix.shape[2], height * width
+    x, y = (c[:, None].expand(b, t, r).reshape(b * t, r) for c in (x, y))
+    if warp is not None:
+        x, y = bend(x, y, (v.flatten() + 0.5) / height - 0.5, warp.flatten(0, 1))
     return Rays(
         origin=origin.permute(3, 0, 1, 2).reshape(3, b * t, p).contiguous(),
         basis=basis.permute(4, 3, 0, 1, 2).reshape(9, b * t, p).contiguous(),
-        x=x[:, None].expand(b, t, r).reshape(b * t, r),
-        y=y[:, None].expand(b, t, r).reshape(b * t, r),
+        matrix=matrix.flatten(0, 1),
+        centre=centre.flatten(0, 1),
+        x=x,
+        y=y,
         room=torch.arange(b, device=matrix.device).repeat_interleave(t),
     )
 
 
 def nearest(rays: Rays) -> Tensor:
-    """Return the number of the nearest primitive for each ray, (N, R) int32; the room where no body is nearer."""
+    """Return the number of the nearest primitive for each ray, (N, R) int32; the room where no body is nearer.
+
+    Meshes are not among them: `meshcast.closer` looks at those.
+    """
     x, y = rays.x[..., None], rays.y[..., None]
 
     def span(low: int, high: int) -> tuple[Vector, Vector]:
@@ -138,6 +181,8 @@ class Hits:
     normal: Vector  # unit normal in the room frame, towards the camera
     axis: Tensor  # int64 in 0..2, the face's axis
     row: Tensor  # int64, room * P + primitive: row of the scene's tables
+    tone: Vector  # a mesh's own colour in display space; 0.5 elsewhere, which changes nothing
+    sky: Tensor  # share of the ambient light that a mesh's own shape lets through; 1 elsewhere
 
 
 def hits(scenes: Scenes, rays: Rays, index: Tensor) -> Hits:
@@ -170,10 +215,11 @@ def hits(scenes: Scenes, rays: Rays, index: Tensor) -> Hits:
         torch.where(flat, (axis == 2).float() * q[2].sign(), torch.where(is_cylinder & cap, 0.0, q[2])),
     )
     row = rays.room[:, None] * p + index
-    matrix = scenes.local_from_room.reshape(-1, 9)
-    m = [matrix[:, i].contiguous()[row] for i in range(9)]
+    matrix = rays.matrix.flatten(0, 1).flatten(1)
+    m = [matrix[:, i].contiguous()[place] for i in range(9)]
     normal = [m[i] * sides[0] + m[3 + i] * sides[1] + m[6 + i] * sides[2] for i in range(3)]  # inverse transpose
     scale = torch.rsqrt((normal[0] ** 2 + normal[1] ** 2 + normal[2] ** 2).clamp_min(1e-12))
     scale = torch.where(is_room, -scale, scale)
     unit = (normal[0] * scale, normal[1] * scale, normal[2] * scale)
-    return Hits(index, t, q, unit, axis, row)  # pyright: ignore[reportArgumentType]
+    half = torch.full_like(t, 0.5)
+    return Hits(index, t, q, unit, axis, row, (half, half, half), torch.ones_like(t))  # pyright: ignore[reportArgumentType]

@@ -8,7 +8,19 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from longtake.synthetic.config import BOXES, LIGHTS, PRIMITIVES, ROOM, SET_SIZE, SETS, WorldConfig
+from longtake.synthetic.config import (
+    BODIES,
+    FLOOR_CELLS,
+    LIGHTS,
+    MESH,
+    MESHES,
+    MOVER,
+    PRIMITIVES,
+    ROOM,
+    SET_SIZE,
+    SETS,
+    WorldConfig,
+)
 from longtake.synthetic.furniture import Solids, furnish
 from longtake.synthetic.materials import paint
 from longtake.synthetic.scenes import Scenes
@@ -58,9 +70,9 @@ def assemble(half: Tensor, solids: Solids) -> tuple[Tensor, Tensor, Tensor]:
     return centre, rotation.transpose(-1, -2) / extent[..., None], extent
 
 
-def build_scenes(u: Uniforms, config: WorldConfig, textures: Textures) -> Scenes:
-    """Draw one room for each row of the uniforms; a pure function of them."""
-    half = room_sizes(u, config)
+def build_scenes(u: Uniforms, config: WorldConfig, textures: Textures, half: Tensor | None = None) -> Scenes:
+    """Draw one room for each row of the uniforms, of half extents (B, 3) or of its own; a pure function of them."""
+    half = room_sizes(u, config) if half is None else half
     centre, local_from_room, extent = assemble(half, furnish(u, half))
     # rooms differ in how full they are
     fill = u.uniform(low=0.45, high=1.0)
@@ -69,26 +81,55 @@ def build_scenes(u: Uniforms, config: WorldConfig, textures: Textures) -> Scenes
     gone = torch.cat([whole, gone[:, SETS * SET_SIZE :]], 1)
     faces, shine = paint(u, extent, textures)
     position, color, ambient = lamps(u, half)
-    scenes = Scenes(half, centre, local_from_room, extent, faces, shine, position, color, ambient)
-    return remove(scenes, gone)
+    b, device = half.shape[0], half.device
+
+    def spread(table: Tensor, value: float = 0.0) -> Tensor:
+        """Make room for the meshes between the bodies and the room."""
+        empty = torch.full((b, MESHES, *table.shape[2:]), value, device=device)
+        return torch.cat([table[:, :PRIMITIVES], empty, table[:, PRIMITIVES:]], 1)
+
+    down = constant((0.0, 1.0, 0.0, 0.0, 0.1), device).expand(b, LIGHTS, 5)
+    scenes = Scenes(
+        half=half,
+        centre=spread(centre, GONE),
+        local_from_room=spread(local_from_room),
+        extent=spread(extent, 1.0),
+        faces=spread(faces),
+        shine=spread(shine),
+        gloss=torch.zeros(b, BODIES, device=device),
+        floor=torch.ones(b, FLOOR_CELLS, FLOOR_CELLS, device=device),
+        light_position=position,
+        light_color=color,
+        light_normal=down,
+        ambient=ambient,
+        model=torch.full((b, MESHES), -1, dtype=torch.int32, device=device),
+        rests=torch.arange(MESHES, device=device).expand(b, -1),
+        shadowed=torch.ones(b, device=device),
+    )
+    return remove(scenes, torch.cat([gone, torch.zeros_like(gone[:, :MESHES])], 1))
 
 
 def remove(scenes: Scenes, gone: Tensor) -> Scenes:
-    """Take bodies (B, 64) bool out of the rooms: they move far below the floor, which hides them."""
+    """Take bodies (B, 92) bool out of the rooms: they move far below the floor, which hides them; meshes are unset."""
     room = torch.zeros_like(gone[:, :1])
     away = torch.cat([gone, room], 1)[..., None] & constant((False, True, False), gone.device)
-    return replace(scenes, centre=torch.where(away, GONE, scenes.centre))
+    return replace(
+        scenes,
+        centre=torch.where(away, GONE, scenes.centre),
+        model=torch.where(gone[:, MESH:], -1, scenes.model),
+    )
 
 
 def distances(scenes: Scenes, points: Tensor) -> Tensor:
-    """Distance in metres, at least, from points (B, N, 3) to each body, (B, N, 64); 0 inside.
+    """Distance in metres, at least, from points (B, N, 3) to each body, (B, N, 92); 0 inside.
 
-    Exact for boxes; ellipsoids and cylinders are measured by their bounding boxes.
+    Exact for boxes; ellipsoids, cylinders and meshes are measured by their bounding boxes.
     """
-    offset = points[:, :, None] - scenes.centre[:, None, :PRIMITIVES]
-    local = (scenes.local_from_room[:, None, :PRIMITIVES] * offset[..., None, :]).sum(-1)
-    beyond = (local.abs() - 1).clamp_min(0.0) * scenes.extent[:, None, :PRIMITIVES]
-    return (beyond * beyond).sum(-1).sqrt()
+    offset = points[:, :, None] - scenes.centre[:, None, :ROOM]
+    local = (scenes.local_from_room[:, None, :ROOM] * offset[..., None, :]).sum(-1)
+    beyond = (local.abs() - 1).clamp_min(0.0) * scenes.extent[:, None, :ROOM]
+    away = scenes.centre[:, None, :ROOM, 1] >= 0.5 * GONE
+    return torch.where(away, GONE, (beyond * beyond).sum(-1).sqrt())
 
 
 def clear_path(scenes: Scenes, points: Tensor, clearance: Tensor) -> Scenes:
@@ -97,7 +138,27 @@ def clear_path(scenes: Scenes, points: Tensor, clearance: Tensor) -> Scenes:
     # a set whose part is in the way goes as a whole
     count = SETS * SET_SIZE
     whole = near[:, :count].unflatten(1, (SETS, SET_SIZE)).any(-1).repeat_interleave(SET_SIZE, 1)
-    return remove(scenes, torch.cat([whole, near[:, count:]], 1))
+    # nothing stays in the air when what it stood on goes
+    mesh = near[:, MESH:]
+    return remove(scenes, torch.cat([whole, near[:, count:MESH], mesh | mesh.gather(1, scenes.rests)], 1))
 
 
-__all__ = ["BOXES", "ROOM", "build_scenes", "clear_path", "distances", "remove"]
+def floor_map(scenes: Scenes) -> Tensor:
+    """How much of the ambient light reaches the floor beside and under what stands on it, (B, 32, 32), rows along z.
+
+    Each body darkens by exp(-distance / 0.2 m) exp(-height of its underside / 0.25 m); its footprint is a rectangle.
+    """
+    device, n = scenes.half.device, FLOOR_CELLS
+    line = (torch.arange(n, device=device) + 0.5) * (2 / n) - 1
+    z, x = torch.meshgrid(line, line, indexing="ij")
+    x = x.flatten()[None, :, None] * scenes.half[:, :1, None]  # (B, cells, 1)
+    z = z.flatten()[None, :, None] * scenes.half[:, 2:, None]
+    centre, matrix, extent = (t[:, None, :MOVER] for t in (scenes.centre, scenes.local_from_room, scenes.extent))
+    dx, dz = x - centre[..., 0], z - centre[..., 2]
+    under = -centre[..., 1] - extent[..., 1]  # bodies that lie or tilt are taken as if they stood
+    inside = [(matrix[..., i, 0] * dx + matrix[..., i, 2] * dz).abs() for i in (0, 2)]
+    beyond = [(c - 1).clamp_min(0.0) * extent[..., i] for c, i in zip(inside, (0, 2), strict=True)]
+    away = (beyond[0].square() + beyond[1].square()).sqrt()
+    dark = 0.65 * torch.exp(-away / 0.2 - under.clamp_min(0.0) / 0.25)
+    dark = torch.where(centre[..., 1] > 0.5 * GONE, 0.0, dark)
+    return (1 - dark).prod(-1).unflatten(1, (n, n)).clamp_min(0.15)

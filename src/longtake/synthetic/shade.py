@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Colour of a hit: texture, lights, highlight, and darkening near the room's corners."""
+"""Colour of a hit: texture, lights, highlight, reflection, and darkening in corners and under furniture."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from longtake.synthetic.config import BOXES, ELLIPSOIDS, LIGHTS, PRIMITIVES, ROOM
-from longtake.synthetic.raycast import Hits, Vector, ball_span, box_span, cylinder_span
+from longtake.synthetic.config import BOXES, ELLIPSOIDS, FLOOR_CELLS, LIGHTS, PRIMITIVES, ROOM
+from longtake.synthetic.raycast import Hits, Rays, Vector, ball_span, box_span, cylinder_span, solid
 from longtake.synthetic.scenes import FACE_FIELDS, Scenes
 from longtake.synthetic.textures import LEVELS, PER_TILE, TILE
 
@@ -70,7 +70,15 @@ def albedo(scenes: Scenes, texels: Tensor, hit: Hits, pixel: Tensor, grazing: Te
     texture = trilinear(texels, f[0].int(), u, v, level)
     contrast = f[11]
     color = [0.5 + contrast * (c - 0.5) for c in texture]
-    return (color[0] ** 2 * f[8], color[1] ** 2 * f[9], color[2] ** 2 * f[10]), f[12]
+    # a lattice of panes: windows of a facade, doors of a cupboard, joints between boards
+    column, line = s * f[13], t * f[14]
+    soft = torch.log2(pixel.clamp_min(1e-6)) + f[18]
+    soft = torch.exp2(soft.clamp(-20.0, 0.0)).clamp_min(1e-4)  # a pixel's width in cells
+    edge = torch.maximum((column - column.floor() - 0.5).abs(), (line - line.floor() - 0.5).abs())
+    inside = ((f[15] - edge) / soft + 0.5).clamp(0.0, 1.0)
+    pane = 4.0 * (f[17] + inside * (f[16] - f[17]))
+    out = tuple(c * c * f[8 + i] * hit.tone[i] ** 2 * pane for i, c in enumerate(color))
+    return out, f[12]  # pyright: ignore[reportReturnType]
 
 
 def corners(scenes: Scenes, point: Vector, normal: Vector, room: Tensor) -> Tensor:
@@ -86,15 +94,29 @@ def corners(scenes: Scenes, point: Vector, normal: Vector, room: Tensor) -> Tens
     return light
 
 
-def shadow(scenes: Scenes, point: Vector, room: Tensor) -> Tensor:
-    """Share of light 0 that reaches each point, (N, R) in [0, 1]; soft where the blocking body is thin."""
-    source = scenes.light_position[:, 0]  # (B, 3)
-    # the ray starts at the light: its origin in unit space is the same for all pixels of a room
-    matrix = scenes.local_from_room[:, :PRIMITIVES]
-    start = (matrix * (source[:, None] - scenes.centre[:, :PRIMITIVES])[..., None, :]).sum(-1)  # (B, P, 3)
-    start, matrix, source = start[room], matrix.flatten(2)[room], source[room]
-    way = [point[i] - source[:, i, None] for i in range(3)]  # (N, R)
-    length = torch.sqrt(way[0] ** 2 + way[1] ** 2 + way[2] ** 2 + 1e-6)[..., None]
+def floor_light(scenes: Scenes, point: Vector, normal: Vector, room: Tensor) -> Tensor:
+    """Share of the ambient light that what stands about leaves to points of the floor, from a map; 1 above it."""
+    half = scenes.half[room]
+    size = FLOOR_CELLS
+    x = ((point[0] / half[:, 0, None] + 1) * (0.5 * size) - 0.5).clamp(0.0, size - 1.001)
+    z = ((point[2] / half[:, 2, None] + 1) * (0.5 * size) - 0.5).clamp(0.0, size - 1.001)
+    x0, z0 = x.floor(), z.floor()
+    at = room[:, None] * (size * size) + z0.long() * size + x0.long()
+    table = scenes.floor.flatten()
+    near = table[at] + (x - x0) * (table[at + 1] - table[at])
+    far = table[at + size] + (x - x0) * (table[at + size + 1] - table[at + size])
+    return torch.where((point[1] > -0.02) & (normal[1] < -0.5), near + (z - z0) * (far - near), 1.0)
+
+
+def shadow(rays: Rays, source: Tensor, way: Vector, length: Tensor) -> Tensor:
+    """Share of the light at `source` (N, 3) that reaches the points (N, R) which `way` leads to; meshes are not asked.
+
+    Soft where the blocking body is thin.
+    """
+    # the ray starts at the light: its origin in unit space is the same for all pixels of a frame
+    matrix = rays.matrix[:, :PRIMITIVES]
+    start = (matrix * (source[:, None] - rays.centre[:, :PRIMITIVES])[..., None, :]).sum(-1)  # (N, P, 3)
+    matrix = matrix.flatten(2)
     w = [part[..., None] for part in way]
 
     def blocked(low: int, high: int, span) -> Tensor:  # noqa: ANN001
@@ -103,13 +125,68 @@ def shadow(scenes: Scenes, point: Vector, room: Tensor) -> Tensor:
         d = tuple(m[3 * i] * w[0] + m[3 * i + 1] * w[1] + m[3 * i + 2] * w[2] for i in range(3))
         enter, leave = span(o, d)
         # the body that is lit must not shadow itself: stop 2 cm short of the point
-        inside = (torch.minimum(leave, 1.0 - 0.02 / length) - enter) * length
+        inside = (torch.minimum(leave, 1.0 - 0.02 / length[..., None]) - enter) * length[..., None]
         return torch.where(enter > 0, inside, 0.0).amax(-1)  # a body around the lamp does not count
 
     ball, cylinder = BOXES, BOXES + ELLIPSOIDS
     depth = torch.maximum(blocked(0, ball, box_span), blocked(ball, cylinder, ball_span))
     depth = torch.maximum(depth, blocked(cylinder, PRIMITIVES, cylinder_span))
     return 1.0 - (depth / 0.06).clamp(0.0, 1.0)
+
+
+def lamp(scenes: Scenes, k: int, room: Tensor, point: Vector) -> tuple[Vector, Tensor, Tensor]:
+    """Way to lamp k (unit), its square distance, and what it sends this way before the surface's own cosine."""
+    position, faces = scenes.light_position[room, k], scenes.light_normal[room, k]
+    way = [position[:, i, None] - point[i] for i in range(3)]
+    square = way[0] ** 2 + way[1] ** 2 + way[2] ** 2
+    inverse = torch.rsqrt(square.clamp_min(1e-4))
+    way = [c * inverse for c in way]
+    facing = -(way[0] * faces[:, 0, None] + way[1] * faces[:, 1, None] + way[2] * faces[:, 2, None])
+    beam = 1.0 + faces[:, 3, None] * (facing.clamp_min(0.0) - 1.0)
+    return (way[0], way[1], way[2]), square, beam / (1.0 + 0.25 * square)
+
+
+def mirrored(
+    scenes: Scenes, texels: Tensor, hit: Hits, point: Vector, view: Vector, pixel: Tensor, room: Tensor
+) -> Vector:
+    """What a polished surface reflects: the room's walls in one light, and its windows and lamps as bright discs."""
+    normal = hit.normal
+    turn = 2.0 * (normal[0] * view[0] + normal[1] * view[1] + normal[2] * view[2])
+    way = tuple(solid(turn * n - v) for n, v in zip(normal, view, strict=True))
+    half = scenes.half[room]
+    o = [point[i] + (half[:, 1, None] if i == 1 else 0.0) for i in range(3)]
+    spans = [(torch.where(way[i] > 0, half[:, i, None], -half[:, i, None]) - o[i]) / way[i] for i in range(3)]
+    t = torch.minimum(torch.minimum(spans[0], spans[1]), spans[2]).clamp_min(0.0)
+    axis = torch.where(spans[0] <= t, 0, torch.where(spans[1] <= t, 1, 2))
+    q: Vector = tuple((o[i] + t * way[i]) / half[:, i, None] for i in range(3))  # pyright: ignore[reportAssignmentType]
+    row = room[:, None] * scenes.faces.shape[1] + ROOM
+    plain = torch.full_like(t, 0.5)
+    wall = Hits(
+        torch.full_like(hit.index, ROOM),
+        t,
+        q,
+        normal,
+        axis,
+        row.expand_as(hit.row),
+        (plain, plain, plain),
+        plain,
+    )
+    color, glow = albedo(scenes, texels, wall, 1.5 * pixel + 0.01 * t, torch.ones_like(t))
+    light = [scenes.ambient[room, i, None] * 1.3 + glow for i in range(3)]
+    out = [c * p for c, p in zip(color, light, strict=True)]
+    for k in range(LIGHTS):
+        position, faces = scenes.light_position[room, k], scenes.light_normal[room, k]
+        away = [position[:, i, None] - point[i] for i in range(3)]
+        n = [faces[:, i, None] for i in range(3)]
+        slope = solid(n[0] * way[0] + n[1] * way[1] + n[2] * way[2])
+        far = (n[0] * away[0] + n[1] * away[1] + n[2] * away[2]) / slope
+        miss = [away[i] - far * way[i] for i in range(3)]
+        square = miss[0] ** 2 + miss[1] ** 2 + miss[2] ** 2
+        size = faces[:, 4, None]
+        disc = (1.0 - 0.45 * square / (size * size).clamp_min(1e-6)).clamp(0.0, 1.0)
+        disc = disc * disc * ((far > 0) & (slope < 0))
+        out = [out[i] + disc * scenes.light_color[room, k, i, None] for i in range(3)]
+    return out[0], out[1], out[2]
 
 
 def shade(
@@ -120,42 +197,43 @@ def shade(
     eye: Tensor,
     focal: Tensor,
     room: Tensor,
-    shadows: bool,
+    lit: Tensor | None,
 ) -> Vector:
     """Return linear r, g, b of shape (N, R). `ray` is the direction in the room frame with z-depth as its parameter,
-    `eye` (N, 3) the camera centres, `focal` (N,) pixels, `room` (N,) the frames' rooms.
+    `eye` (N, 3) the camera centres, `focal` (N,) pixels, `room` (N,) the frames' rooms, `lit` (N, R) the share of lamp
+    0 that arrives.
     """
-    point = tuple(eye[:, i, None] + hit.depth * ray[i] for i in range(3))
+    point: Vector = tuple(eye[:, i, None] + hit.depth * ray[i] for i in range(3))  # pyright: ignore[reportAssignmentType]
     length = torch.rsqrt(ray[0] ** 2 + ray[1] ** 2 + ray[2] ** 2)
-    view = tuple(-c * length for c in ray)
+    view: Vector = tuple(-c * length for c in ray)  # pyright: ignore[reportAssignmentType]
     normal = hit.normal
     grazing = (normal[0] * view[0] + normal[1] * view[1] + normal[2] * view[2]).abs()
-    color, glow = albedo(scenes, texels, hit, hit.depth / focal[:, None], grazing)
-    shine = scenes.shine.flatten()[hit.row]
-    dark = corners(scenes, point, normal, room)  # pyright: ignore[reportArgumentType]
+    pixel = hit.depth / focal[:, None]
+    color, glow = albedo(scenes, texels, hit, pixel, grazing)
+    shine, gloss = scenes.shine.flatten()[hit.row], scenes.gloss.flatten()[hit.row]
+    dark = corners(scenes, point, normal, room) * floor_light(scenes, point, normal, room)
+    dark = dark * hit.sky
     up = 0.85 - 0.15 * normal[1]  # surfaces that face up (y down) get a little more of the ambient light
     ambient = scenes.ambient[room]
     total = [ambient[:, i, None] * up * dark + glow for i in range(3)]
     high = torch.zeros_like(hit.depth)
-    lit = shadow(scenes, point, room) if shadows else None  # pyright: ignore[reportArgumentType]
-    position, strength = scenes.light_position[room], scenes.light_color[room]
     for k in range(LIGHTS):
-        way = [position[:, k, i, None] - point[i] for i in range(3)]
-        square = way[0] ** 2 + way[1] ** 2 + way[2] ** 2
-        inverse = torch.rsqrt(square.clamp_min(1e-4))
-        way = [c * inverse for c in way]
+        way, _, beam = lamp(scenes, k, room, point)
         cosine = (normal[0] * way[0] + normal[1] * way[1] + normal[2] * way[2]).clamp_min(0.0)
         if k == 0 and lit is not None:
             cosine = cosine * lit
-        power = cosine * (0.5 + 0.5 * dark) / (1.0 + 0.25 * square)
+        power = cosine * (0.5 + 0.5 * dark) * beam
         half = [way[i] + view[i] for i in range(3)]
         scale = torch.rsqrt((half[0] ** 2 + half[1] ** 2 + half[2] ** 2).clamp_min(1e-6))
-        gloss = ((half[0] * normal[0] + half[1] * normal[1] + half[2] * normal[2]) * scale).clamp(0.0, 1.0)
-        gloss = gloss * gloss
-        gloss = gloss * gloss
-        gloss = gloss * gloss
-        gloss = gloss * gloss  # to the 16th
-        high = high + shine * gloss * power
+        bright = ((half[0] * normal[0] + half[1] * normal[1] + half[2] * normal[2]) * scale).clamp(0.0, 1.0)
+        for _ in range(4):
+            bright = bright * bright  # to the 16th
+        high = high + shine * bright * power
         for i in range(3):
-            total[i] = total[i] + strength[:, k, i, None] * power
-    return (color[0] * total[0] + high, color[1] * total[1] + high, color[2] * total[2] + high)
+            total[i] = total[i] + scenes.light_color[room, k, i, None] * power
+    out = [color[i] * total[i] + high for i in range(3)]
+    image = mirrored(scenes, texels, hit, point, view, pixel, room)
+    edge = (1.0 - grazing).clamp(0.0, 1.0)
+    gloss = torch.where((hit.index == ROOM) & (normal[1] > -0.5), 0.0, gloss)  # of a room, the floor alone
+    share = gloss * (gloss + (1.0 - gloss) * edge * edge * edge)
+    return tuple(out[i] + share * (image[i] - out[i]) for i in range(3))  # pyright: ignore[reportReturnType]

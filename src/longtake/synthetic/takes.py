@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
+import av
 import numpy as np
 import torch
+from av.error import FFmpegError
 from PIL import Image
 from torch import Tensor
 
@@ -74,19 +76,48 @@ def write_rgbd(out: Path, number: int, batch: Batch) -> Path:
     return folder
 
 
+def write_film(path: Path, takes: list[tuple[Tensor, Tensor]], rate: int = 15) -> None:
+    """Write takes, each (T, 3, H, W) pictures in [0, 1] and (T, H, W) depth, one after the other beside their depth.
+
+    H.264 in an MP4 file, twice the size. Raises OutputError if it cannot write.
+    """
+    height, width = takes[0][0].shape[-2:]
+    try:
+        with av.open(str(path), "w", options={"movflags": "faststart", "fflags": "+bitexact"}) as container:
+            stream = container.add_stream("libx264", rate=rate)
+            stream.width, stream.height, stream.pix_fmt = 4 * width, 2 * height, "yuv420p"
+            stream.codec_context.thread_count = 1
+            stream.codec_context.colorspace, stream.codec_context.color_range = 5, 1  # BT.470BG (601 matrix), limited
+            stream.options = {"crf": "20", "preset": "fast", "threads": "1"}
+            for images, depth in takes:
+                for picture, z in zip(images, depth, strict=True):
+                    pair = np.array(contact_sheet(picture[None], z[None], 1))  # the depth below the picture
+                    both = np.concatenate([pair[:height], pair[height:]], 1).repeat(2, 0).repeat(2, 1)
+                    frame = av.VideoFrame.from_ndarray(both, format="rgb24")
+                    # written down in the file too, so that players undo the same conversion
+                    frame = frame.reformat(format="yuv420p", dst_colorspace="ITU601", dst_color_range="MPEG")
+                    container.mux(stream.encode(frame))
+            container.mux(stream.encode())
+    except (OSError, FFmpegError) as error:
+        raise OutputError(
+            f"{path}: could not write the film ({error}). Free some space or choose another folder."
+        ) from error
+
+
 def write_world(
     out: Path,
     takes: int = 4,
     frames: int = 16,
     size: tuple[int, int] = (160, 128),
     seed: int = 0,
-    shadows: bool = True,
+    config: WorldConfig | None = None,
     write: Callable[[Path, int, Batch], Path] = write_rgbd,
 ) -> list[Path]:
-    """Draw rooms and walks through them, and write each, by default as an RGB-D folder, with a contact sheet.
+    """Draw takes and write each, by default as an RGB-D folder, with a contact sheet; a sheet and a film of all.
 
-    `size` is (width, height) in pixels. The same seed gives the same takes. `write` writes one take (a batch of one) of
-    a number below `out` and returns its folder. Returns the folders.
+    `size` is (width, height) in pixels, `config` the mixture (None: its defaults), which world.json holds. The same
+    seed gives the same takes. `write` writes one take (a batch of one) of a number below `out` and returns its folder.
+    Returns the folders.
     """
     width, height = size
     if takes < 1 or frames < 1 or width < 8 or height < 8 or width > 4096 or height > 4096:
@@ -96,14 +127,18 @@ def write_world(
         )
     if old := sorted(out.glob("take_*")):
         raise OutputError(f"{out} holds {old[0].name} already: choose another folder, or delete its takes.")
-    config = WorldConfig(shadows=shadows)
-    folders = []
+    config = config or WorldConfig()
+    folders, drawn = [], []
     for i in range(takes):
         generator = torch.Generator().manual_seed(seed * 100_003 + i)
-        batch = make_batch(config, 1, frames, height, width, "cpu", generator)
+        batch = make_batch(replace(config, chunk=8), 1, frames, height, width, "cpu", generator)
         folder = write(out, i, batch)
         contact_sheet(batch.images[0], batch.depth[0]).save(folder / "sheet.png")
         folders.append(folder)
+        drawn.append((batch.images[0], batch.depth[0]))
+    middle = [(images[frames // 2], depth[frames // 2]) for images, depth in drawn]
+    contact_sheet(torch.stack([m[0] for m in middle]), torch.stack([m[1] for m in middle])).save(out / "sheet.png")
+    write_film(out / "film.mp4", drawn)
     (out / "world.json").write_text(
         json.dumps({"seed": seed, "config": asdict(config)}, indent=2) + "\n", encoding="utf-8"
     )

@@ -13,9 +13,11 @@ import triton.language as tl  # pyright: ignore[reportMissingImports]
 from longtake.synthetic import config, raycast
 
 # A kernel may read globals only if they are wrapped.
-BLOCK = tl.constexpr(256)  # pixels a program
+SIDE = tl.constexpr(8)  # a program draws a square tile: its rays meet the same boxes
+BLOCK = tl.constexpr(64)  # pixels a program
 BALL = tl.constexpr(config.BOXES)  # number of the first ellipsoid
 CYLINDER = tl.constexpr(config.BOXES + config.ELLIPSOIDS)
+BODIES = tl.constexpr(config.PRIMITIVES)  # meshes come after these
 ROOM = tl.constexpr(config.ROOM)
 NEAR = tl.constexpr(raycast.NEAR)
 FAR = tl.constexpr(raycast.FAR)
@@ -94,7 +96,7 @@ def nearest(rays, x, y):
         enter, leave = ball_span(o, d)
         nearer = (enter < leave) & (enter > NEAR) & (enter < t * TIE)
         t, index = tl.where(nearer, enter, t), tl.where(nearer, p, index)
-    for p in range(CYLINDER, ROOM):
+    for p in range(CYLINDER, BODIES):
         o, d = ray(rays, p, x, y)
         enter, leave = cylinder_span(o, d)
         nearer = (enter < leave) & (enter > NEAR) & (enter < t * TIE)
@@ -135,7 +137,7 @@ def shadow(matrix, centre, source, point):
         o, d = shadow_ray(matrix, centre, source, way, p)
         enter, leave = ball_span(o, d)
         depth = deeper(depth, enter, leave, length)
-    for p in range(CYLINDER, ROOM):
+    for p in range(CYLINDER, BODIES):
         o, d = shadow_ray(matrix, centre, source, way, p)
         enter, leave = cylinder_span(o, d)
         depth = deeper(depth, enter, leave, length)
@@ -148,7 +150,7 @@ def surface(rays, matrix, t, index, x, y):
     o, d = ray(rays, index, x, y)
     q = (o[0] + t * d[0], o[1] + t * d[1], o[2] + t * d[2])
     ax, ay, az = tl.abs(q[0]), tl.abs(q[1]), tl.abs(q[2])
-    tube = (index >= CYLINDER) & (index < ROOM)
+    tube = (index >= CYLINDER) & (index < BODIES)
     cap = tube & (ay * ay > q[0] * q[0] + q[2] * q[2])
     side = tube & (ay * ay <= q[0] * q[0] + q[2] * q[2])
     axis = tl.where((ax >= ay) & (ax >= az), 0, tl.where(ay >= az, 1, 2))

@@ -65,7 +65,7 @@ class Uniforms:
 
 def needed(frames: int) -> int:
     """How many uniforms a take of this many frames may use, generously."""
-    return 6144 + 24 * frames
+    return 8192 + 24 * frames
 
 
 def draw_uniforms(batch: int, frames: int, device: torch.device | str, generator: torch.Generator | None) -> Tensor:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from longtake.nn import ScaledBlock, layer_norm
+from longtake.nn import ScaledBlock, drawn, layer_norm
 
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
@@ -25,9 +25,9 @@ class DinoEncoder(nn.Module):
         super().__init__()
         self.patch, self.side = patch, image_size // patch
         self.proj = nn.Conv2d(3, width, patch, patch)
-        self.class_token = nn.Parameter(torch.randn(1, 1, width) * 0.02)
-        self.positions = nn.Parameter(torch.randn(1, 1 + self.side**2, width) * 0.02)
-        self.registers = nn.Parameter(torch.randn(1, registers, width) * 0.02)
+        self.class_token = drawn(1, 1, width)
+        self.positions = drawn(1, 1 + self.side**2, width)
+        self.registers = drawn(1, registers, width)
         self.blocks = nn.ModuleList(ScaledBlock(width, heads, mlp_ratio, eps=1e-6) for _ in range(depth))
         self.norm = layer_norm(width)
 

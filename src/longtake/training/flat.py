@@ -9,7 +9,7 @@ from itertools import groupby
 import torch
 from torch import Tensor, nn
 
-from longtake.nn import CrossAttention, Mlp, SelfAttention
+from longtake.nn import CrossAttention, Mlp, NormedAttention, SelfAttention
 from longtake.training.muon import ADAM_SIZE, Muon, Stack, Together
 
 
@@ -74,7 +74,7 @@ def _mixing(module: nn.Module) -> list[tuple[nn.Parameter, tuple[int, int]]]:
     """Weights of attention and MLPs, and the shape of the matrices that each consists of."""
     found = []
     for part in module.modules():
-        if isinstance(part, SelfAttention):  # query, key, value in one: three matrices, each with directions of its own
+        if isinstance(part, SelfAttention | NormedAttention):  # query, key, value in one: three matrices
             found += [(part.qkv.weight, (part.qkv.out_features // 3, part.qkv.in_features))]
             found += [(part.proj.weight, tuple(part.proj.weight.shape))]
         elif isinstance(part, CrossAttention):

@@ -16,7 +16,7 @@ from longtake.training.step import Learner
 
 SHOWN = ("abs_rel", "const", "delta", "rotation_ratio", "direction", "ate_over_spread", "focal_error")
 SEED = 2**31 - 7  # no training rank starts here
-CHUNK = 64  # frames drawn at once: the eager renderer writes every step of it out
+CHUNK = 64  # frames drawn at once on a CPU: the plain renderer writes every step of it out
 
 
 class HeldOut:
@@ -25,7 +25,8 @@ class HeldOut:
     def __init__(self, takes: int, frames: int, size: tuple[int, int], device: torch.device) -> None:
         generator = torch.Generator(device=device).manual_seed(SEED)
         with torch.no_grad():
-            self.batch: Batch = make_batch(WorldConfig(chunk=CHUNK), takes, frames, *size, device, generator=generator)
+            fast, config = device.type == "cuda", WorldConfig(chunk=CHUNK)
+            self.batch: Batch = make_batch(config, takes, frames, *size, device, generator=generator, fast=fast)
         self.frames = frames
 
     @torch.no_grad()

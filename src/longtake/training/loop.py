@@ -21,18 +21,18 @@ import torch.distributed as dist
 from torch import Tensor
 
 from longtake.errors import OutputError
-from longtake.families.cut3r import Cut3r, Cut3rConfig
 from longtake.synthetic.config import WorldConfig
 from longtake.training.flat import Average, FlatParameters
 from longtake.training.guard import Guard
 from longtake.training.heldout import HeldOut
+from longtake.training.learners import make_learner
 from longtake.training.losses import LossWeights
 from longtake.training.muon import ADAM_SIZE
-from longtake.training.precompile import later_shapes, start
+from longtake.training.precompile import Ready, later_shapes, start
 from longtake.training.schedule import CURRICULA, Schedule, Stage
 from longtake.training.shapes import Shape, shape_of
 from longtake.training.snapshot import load_learner, save_learner
-from longtake.training.step import Learner, Step
+from longtake.training.step import Step
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,12 +98,12 @@ class Crew:
 class Trainer:
     """Holds what a run needs and walks it."""
 
-    def __init__(self, config: TrainConfig, model_config: Cut3rConfig) -> None:
+    def __init__(self, config: TrainConfig, model_config: Any) -> None:
         self.begun, self.begun_log = time.monotonic(), False
         self.config, self.crew = config, Crew()
         device = self.crew.device
         torch.manual_seed(config.seed)  # the same weights everywhere
-        self.learner = Learner(Cut3r(model_config)).to(device)
+        self.learner = make_learner(model_config).to(device)
         if config.resume is not None:
             load_learner(self.learner, config.resume)
         self.flat = FlatParameters([self.learner])
@@ -121,6 +121,8 @@ class Trainer:
         self.schedule = Schedule(
             CURRICULA[config.curriculum], config.rate, config.warmup, config.flat, index=config.start_stage
         )
+        first = shape_of(self.schedule.stage, 0, config.frames_per_step)
+        self.ready = Ready(config.out / "precompile.log", first) if config.compiled and self.gpu else None
         self.steps: dict[tuple[Shape, float], Step] = {}
         self.step_count, self.frame_count = 0, 0
         self.flow_ratio = 1.0
@@ -158,7 +160,7 @@ class Trainer:
                 precision=self.precision,
                 compiled=self.config.compiled and self.gpu,
             )
-            if self.gpu:
+            if self.gpu and self.learner.captured:
                 step.capture(self.pool)
             self.steps[key] = step
             size = {"takes": shape.takes, "take": shape.frames, "height": shape.height, "width": shape.width}
@@ -182,7 +184,12 @@ class Trainer:
         stage = self.schedule.stage
         # With enough devices each keeps a size of its own: fewer graphs, and all sizes in every update.
         several = self.crew.size >= len(stage.sizes)
-        step = self.step_for(stage, self.crew.rank if several else self.step_count + self.crew.rank)
+        turn = self.crew.rank if several else self.step_count + self.crew.rank
+        if self.ready is not None and not several:
+            sizes = [shape_of(stage, i, self.config.frames_per_step) for i in range(len(stage.sizes))]
+            turns = self.ready.turns(sizes)
+            turn = turns[turn % len(turns)]
+        step = self.step_for(stage, turn)
         step.run()
         self.crew.mean_(self.flat.gradients)
         norm = self.flat.clip(self.config.clip)
@@ -205,6 +212,8 @@ class Trainer:
         self.sums = {}
         self.flow_ratio = parts["flow"] / max(parts["flow_zero"], 1e-9)
         stage = self.schedule.stage
+        if self.ready is not None:
+            self.ready.look()
         self.log(
             {
                 "event": "train",
@@ -228,9 +237,8 @@ class Trainer:
             self.held = [HeldOut(self.config.held_out, frames, stage, self.crew.device) for frames in (8, 16)]
         self.average.swap()
         for held in self.held:
-            for gated in (False, True):
+            for rule, gated in self.learner.looks.items():
                 figures = held.figures(self.learner, gated=gated, precision=self.precision)
-                rule = "ttt3r" if gated else "overwrite"
                 self.log({"event": "held-out", "take": held.frames, "rule": rule, **figures})
         save_learner(self.learner, self.config.out / "average.safetensors")
         self.average.swap()
@@ -290,6 +298,6 @@ def _brief(value: Any) -> Any:
     return float(f"{value:.4g}") if math.isfinite(value) else None
 
 
-def train(config: TrainConfig, model_config: Cut3rConfig) -> None:
+def train(config: TrainConfig, model_config: Any) -> None:
     """Train a model; see Trainer. Under torchrun every process calls this."""
     Trainer(config, model_config).run()

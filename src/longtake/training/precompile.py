@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Compile the parts for later stages while the first one trains: another process fills the compiler's cache on disk.
+"""Compile the parts for other sizes while the first one trains: another process fills the compiler's cache on disk.
 
-A stage with another number of takes or another size needs its parts compiled for them, which takes a minute or two.
-Reading them from the cache takes a fraction of that. This only saves time: where it fails, the stage compiles itself.
+Another number of takes or another picture size needs its parts compiled for them, which takes a minute or two. Reading
+them from the cache takes a fraction of that, so a stage takes turns only among the sizes that are there. This only
+saves time: where it fails, a stage compiles its first size itself.
 """
 
 from __future__ import annotations
@@ -28,16 +29,36 @@ FRAMES = 2  # the first frame of a take and the one after it: parts do not know 
 
 
 def later_shapes(stages: Sequence[Stage], frames_per_step: int) -> list[Shape]:
-    """Shapes of later stages whose parts differ from those of the stages before, in order, as takes of two frames."""
+    """All shapes but the very first whose parts differ from those before, in order, as takes of two frames."""
     found: list[Shape] = []
     for stage in stages:
         for turn in range(len(stage.sizes)):
-            shape = shape_of(stage, turn, frames_per_step)
-            shape = Shape(shape.takes, FRAMES, shape.height, shape.width)
+            shape = as_compiled(shape_of(stage, turn, frames_per_step))
             if shape not in found:
                 found.append(shape)
-    first = len(stages[0].sizes) if stages else 0
-    return found[first:]
+    return found[1:]
+
+
+def as_compiled(shape: Shape) -> Shape:
+    """The shape that stands for all takes of its parts."""
+    return Shape(shape.takes, FRAMES, shape.height, shape.width)
+
+
+class Ready:
+    """Which shapes the other process has compiled: it writes one line of JSON for each."""
+
+    def __init__(self, log: Path, first: Shape) -> None:
+        self.log, self.shapes = log, {as_compiled(first)}
+
+    def look(self) -> None:
+        """Read what it has written so far."""
+        text = self.log.read_text(encoding="utf-8", errors="replace") if self.log.exists() else ""
+        complete = text.split("\n")[:-1]  # the last line may be half written
+        self.shapes |= {Shape(**json.loads(line)["ready"]) for line in complete if line.startswith('{"ready"')}
+
+    def turns(self, shapes: Sequence[Shape]) -> list[int]:
+        """The places of the shapes that are there; the first if none is."""
+        return [i for i, shape in enumerate(shapes) if as_compiled(shape) in self.shapes] or [0]
 
 
 def start(model: Cut3rConfig, shapes: Sequence[Shape], log: Path) -> subprocess.Popen[bytes]:
@@ -61,7 +82,7 @@ def compile_shapes(model: Cut3rConfig, shapes: Sequence[Shape]) -> None:
             learner, shape, WorldConfig(), LossWeights(), flat.gradients, 0.5, precision=precision, compiled=True
         )
         step.forward_backward()
-        print(shape, flush=True)
+        print(json.dumps({"ready": asdict(shape)}), flush=True)
 
 
 if __name__ == "__main__":

@@ -21,13 +21,15 @@ class Stage:
     share: float = 1.0  # of the frames of a full step: smaller steps come more often
 
 
-WIDE = ((112, 160), (96, 160))  # what 4:3 and 3:2 pictures become
+SHAPES = ((112, 160), (96, 160), (128, 160), (160, 112))  # what 4:3, 3:2, 5:4 and upright pictures become
+LARGE = ((176, 240), (160, 240), (240, 176))
 # As few numbers of takes in a step as can be: compiled parts know that number, not the length of a take.
 CURRICULUM = (
-    Stage(4, until=0.20, flow_below=0.60, sizes=WIDE[:1], gated=0.0, share=0.5),
-    Stage(8, until=0.40, flow_below=0.25, sizes=WIDE[:1]),
-    Stage(16, until=0.80, sizes=WIDE),
-    Stage(32, until=1.00, sizes=WIDE, share=2.0),
+    Stage(4, until=0.15, flow_below=0.60, sizes=SHAPES[:1], gated=0.0, share=0.5),
+    Stage(8, until=0.30, flow_below=0.25, sizes=SHAPES[:1]),
+    Stage(16, until=0.55, sizes=SHAPES),
+    Stage(32, until=0.80, sizes=SHAPES, share=2.0),
+    Stage(32, until=1.00, sizes=LARGE, share=2.0),
 )
 SHORT = (  # a few minutes: no time for long takes, the rate falls early
     Stage(3, until=0.38, flow_below=0.65, gated=0.0, share=0.5),

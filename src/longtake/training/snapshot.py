@@ -10,13 +10,12 @@ import torch
 
 from longtake.checkpoints import load_strict, read_any, read_safetensors, write_safetensors
 from longtake.errors import CheckpointError
-from longtake.families.cut3r import Cut3rConfig
 from longtake.training.step import Learner
 
 
 def save_learner(learner: Learner, path: Path) -> None:
     """Write the model and its flow head in float32. The old file stays until the new one is complete."""
-    write_safetensors(path, learner.state_dict(), learner.model.config.to_dict(), "cut3r")
+    write_safetensors(path, learner.state_dict(), learner.model.config.to_dict(), learner.family)
 
 
 def load_learner(learner: Learner, path: Path) -> bool:
@@ -25,9 +24,9 @@ def load_learner(learner: Learner, path: Path) -> bool:
     A flow head that did not come stays as it is: it is one layer and learns again in a hundred steps. The picture size
     may differ. Raises CheckpointError if it was another configuration.
     """
-    tensors, about = read_safetensors(path, family="cut3r", wanted="weights of an earlier run")
+    tensors, about = read_safetensors(path, family=learner.family, wanted="weights of an earlier run")
     own = learner.model.config
-    if replace(Cut3rConfig.from_dict(about["config"]), image_size=own.image_size) != own:
+    if replace(type(own).from_dict(about["config"]), image_size=own.image_size) != own:
         raise CheckpointError(
             f"{path}: holds another configuration; train with the same one, or start without --resume"
         )
@@ -36,5 +35,5 @@ def load_learner(learner: Learner, path: Path) -> bool:
         if with_flow:
             load_strict(learner, tensors, what=f"{path} into the learner")
         else:
-            load_strict(learner.model, read_any(path, family="cut3r").tensors, what=f"{path} into the model")
+            load_strict(learner.model, read_any(path, family=learner.family).tensors, what=f"{path} into the model")
     return with_flow

@@ -6,10 +6,10 @@ On a GPU the step is captured once per shape as a CUDA graph, so the host never 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -38,6 +38,10 @@ class Walk:
 
 class Learner(nn.Module):
     """The model and its training-only flow head."""
+
+    family: ClassVar[str] = "cut3r"  # as weight files name it
+    looks: ClassVar[Mapping[str, bool]] = {"overwrite": False, "ttt3r": True}  # held-out looks: name, and whether gated
+    captured: ClassVar[bool] = True  # whether a GPU runs its steps as CUDA graphs
 
     def __init__(self, model: Cut3r) -> None:
         super().__init__()

@@ -32,7 +32,7 @@ def describe(progress: Progress) -> str:
     rate = progress.frames / progress.seconds if progress.seconds > 0 else 0.0
     return (
         f"{progress.frames}{of} frames  {rate:.1f} frames/s  "
-        f"{progress.points:,} points  state {amount(progress.state_bytes)}"
+        f"{progress.points:,} points  state {amount(progress.state_bytes)}  tracking {progress.tracking}"
     )
 
 
@@ -58,7 +58,11 @@ class LiveLine:
             self._shown = time.monotonic()
             print(describe(progress), file=sys.stderr, flush=True)
 
+    def stop(self) -> None:
+        """Take the line away. Calling it twice is fine."""
+        self._live.stop()
+
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._live.stop()
+        self.stop()

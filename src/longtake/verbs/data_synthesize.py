@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`longtake data synthesize`: takes of procedural rooms on disk."""
+"""`longtake data synthesize`: takes of procedural rooms and streets on disk."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, arg
 
@@ -21,9 +21,11 @@ def main(
     size: tuple[int, int] = (160, 128),
     seed: int = 0,
     no_shadows: bool = False,
+    lens: bool = False,
     layout: str = "rgbd",
+    world: Literal["mixture", "bare", "furnished", "streets", "first"] = "mixture",
 ) -> None:
-    """Draw procedural rooms and hand-held walks through them, and write each as an RGB-D folder.
+    """Draw procedural rooms and walks through them, and write each as an RGB-D folder; sheet.png and film.mp4 show all.
 
     Each folder holds rgb/, depth/ (16-bit PNG, millimetres), poses.txt (world_from_cam) and intrinsics.txt, as
     `longtake evaluate` reads them, and sheet.png to look at. Other layouts are those of public data sets, with their
@@ -37,12 +39,21 @@ def main(
         size: Width and height in pixels.
         seed: Seed of everything random.
         no_shadows: Leave out the shadows, which is faster.
+        lens: Also draw lenses that bend lines and shutters that roll, as training sees them: such pictures do not agree
+            to the pixel with the camera matrix and the pose that are written beside them.
         layout: rgbd, tum, bonn, 7scenes, scannet, kitti (depth, no poses) or kitti-odometry (poses, no depth).
+        world: What is drawn: all that models are trained on, a part of it, or what version 1 of the model saw.
     """
+    from dataclasses import replace
+
+    from longtake.synthetic.config import worlds
     from longtake.synthetic.takes import write_rgbd, write_world
 
     write = write_rgbd if layout == "rgbd" else _writer(layout)
-    for folder in write_world(out, takes, frames, size, seed, not no_shadows, write):
+    config = replace(worlds()[world], shadows=not no_shadows)
+    if not lens:
+        config = replace(config, distortion_share=0.0, rolling_share=0.0)
+    for folder in write_world(out, takes, frames, size, seed, config, write):
         print(folder)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
@@ -19,6 +19,8 @@ def main(  # noqa: PLR0913
     reset_every: int | None = None,
     window: int | None = None,
     budget: int | None = None,
+    reset_when: str | None = None,
+    join: Literal["exact", "scale", "sim3"] = "exact",
     size: int | None = None,
     device: str = "auto",
     lengths: str | None = None,
@@ -56,11 +58,15 @@ def main(  # noqa: PLR0913
     Args:
         words: A data set and its folder; or a take, a folder of takes, or the folder of heldout_v1 and office_walk.
         model: A name that `longtake models` lists.
-        weights: Weight file, for models whose weights are not in the package or to measure others.
+        weights: Weight file, for models whose weights are not in the package or to measure others; `hub` downloads
+            the official one.
         rules: Update rules of a recurrent memory, separated by commas; by default overwrite,ttt3r.
         reset_every: Start the memory over every so many frames.
         window: Data set: full attention (vggt, fast3r) reads at most so many frames at once.
         budget: Data set: a cache (streamvggt) keeps the keys of so many frames at most.
+        reset_when: Start the memory over by what is seen: spent:N (the rates have added up to N, 60 by default, and the
+            confidence is down), cut, or spent:N+cut.
+        join: How the chunks between resets meet: exact (as published), scale (same camera, its scale by depth) or sim3.
         size: Longer side of the image that the model sees, in pixels; by default the model's own.
         device: auto (CUDA, then Apple's MPS, then the CPU), cpu, cuda, cuda:1, mps.
         lengths: Data set: frames after which figures are taken, separated by commas; by default at the end.
@@ -117,6 +123,8 @@ def main(  # noqa: PLR0913
             reset_every=reset_every,
             window=window,
             budget=budget,
+            reset_when=reset_when,
+            join=join,
             cloud_points=CLOUD_POINTS if cloud_points is None else cloud_points,
             depth_pixels=DEPTH_PIXELS if depth_pixels is None else depth_pixels,
         )
@@ -130,7 +138,7 @@ def main(  # noqa: PLR0913
     _refuse(alien, "a data set (longtake evaluate rgbd FOLDER)")
     sets = find_sets(Path(words[0]), takes, frames, stride)
     loaded = load(model, weights, device=device, size=size)
-    net, chosen = Net.of(loaded), wanted or rules_of(loaded)
+    net, chosen = Net.of(loaded, join=join, reset_when=reset_when), wanted or rules_of(loaded)
     nets = [(net, chosen)] + ([] if no_untrained else [(untrained_twin(net), chosen[:1])])
     report = run_yardstick(sets, nets, reset_every=reset_every, batch=batch, cache=cache or cache_folder(), fresh=fresh)
     console, grids = make_console(), report.grids()

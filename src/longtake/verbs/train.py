@@ -12,7 +12,7 @@ FRAMES_ON_A_CPU = 8  # a few seconds a step on two cores
 def main(  # noqa: PLR0913
     *,
     out: Path = Path("runs/train"),
-    model: Literal["longtake-small"] = "longtake-small",
+    model: Literal["longtake-small", "vggt-small", "streamvggt-small"] = "longtake-small",
     minutes: float = 20.0,
     curriculum: Literal["standard", "short", "toy"] = "standard",
     frames_per_step: int | None = None,
@@ -44,7 +44,7 @@ def main(  # noqa: PLR0913
         warmup: Steps until the full learning rate.
         seed: Seed of everything random.
         precision: Of the forward pass on a GPU; a CPU always takes float32.
-        compiled: Compile the blocks, on a GPU: minutes at the start, faster steps afterwards.
+        compiled: Compile the blocks, on a GPU: minutes at the start, faster steps afterwards. Of longtake-small only.
         resume: Weights of an earlier training to go on from, or of a shipped model; the optimiser warms up again.
         start_stage: Stage of the curriculum to begin with, from 0.
         look_every: Seconds between looks at the held-out takes.
@@ -69,6 +69,8 @@ def main(  # noqa: PLR0913
         wrong.append(f"--start-stage {start_stage}: {curriculum} has stages 0 to {stages - 1}")
     if resume is not None and not resume.is_file():
         wrong.append(f"--resume {resume}: no such file; name an average.safetensors of an earlier training")
+    if compiled and model != "longtake-small":
+        wrong.append(f"--compiled with {model}: it is trained without; leave it out")
     if wrong:
         raise InputError("; ".join(wrong) + ".")
     config = TrainConfig(

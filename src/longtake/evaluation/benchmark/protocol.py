@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from longtake.continuity.trigger import spell_resets
 from longtake.errors import InputError
 from longtake.evaluation.metrics.cloud_alignment import CROP
 from longtake.evaluation.metrics.cloud_errors import F_DISTANCE
@@ -34,6 +35,8 @@ class Protocol:
     reset_every: int | None = None
     window: int | None = None  # full attention reads at most so many frames at once
     budget: int | None = None  # a cache keeps the keys of so many frames
+    reset_when: str | None = None  # a trigger in words (longtake.continuity.trigger)
+    join: str = "exact"  # how the chunks between resets meet
     cloud_points: int = CLOUD_POINTS  # at most so many of each cloud; 0: all, as the published tables
     depth_pixels: int = DEPTH_PIXELS  # at most so many of a sequence are compared; 0: all, as the published tables
     fit_pixels: int = FIT_PIXELS  # scale and shift are fitted on at most so many pixels; errors count all
@@ -81,6 +84,7 @@ class Protocol:
             ("Frames", f"{every} from frame {self.start} on, {most}"),
             ("Picture", seen[self.fit]),
             ("Memory", self._memory()),
+            ("Resets", spell_resets(self.reset_every, self.reset_when, self.join)),
             ("Alignment of paths", "Umeyama on all positions: Sim(3) for ATE and RPE, SE(3) and first pose beside it"),
             ("RPE", "consecutive used frames, after the Sim(3)"),
             ("Predicted depth", f"read at the pixels of the true depth, {cubic}"),
@@ -99,7 +103,6 @@ class Protocol:
 
     def _memory(self) -> str:
         """Say what bounds the memory."""
-        said = [f"starts over every {self.reset_every} frames"] if self.reset_every else []
-        said += [f"window of {self.window} frames"] if self.window else []
+        said = [f"window of {self.window} frames"] if self.window else []
         said += [f"budget of {self.budget} frames"] if self.budget else []
-        return ", ".join(said) or "never starts over, no window, no budget"
+        return ", ".join(said) or "no window, no budget"

@@ -73,7 +73,14 @@ def run_benchmark(
 
 
 def _begin(model: Model, rule: str, protocol: Protocol) -> Stream:
-    return model.stream(rule, reset_every=protocol.reset_every, window=protocol.window, budget=protocol.budget)
+    return model.stream(
+        rule,
+        reset_every=protocol.reset_every,
+        reset_when=protocol.reset_when,
+        join=protocol.join,
+        window=protocol.window,
+        budget=protocol.budget,
+    )
 
 
 def _walk(sequence: Frames, model: Model, rule: str, protocol: Protocol, on_frame: Callable[[int], None]) -> Walk:

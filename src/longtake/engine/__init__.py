@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How a model runs: in which precision, as plain calls or as one captured graph."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from longtake.engine.captured import CapturedEngine
+from longtake.engine.plain import Engine, PlainEngine
+from longtake.engine.precision import PRECISIONS, narrow, precision_of, running
+from longtake.errors import CapabilityError
+
+__all__ = [
+    "PRECISIONS",
+    "CapturedEngine",
+    "Engine",
+    "PlainEngine",
+    "choose_engine",
+    "narrow",
+    "precision_of",
+    "running",
+]
+
+
+def choose_engine(model: Any, writer: Any, n: int, *, graphs: bool = False) -> Engine:
+    """The engine for n streams of a model: plain calls, or with `graphs` one captured graph a picture size.
+
+    Raises CapabilityError where a graph cannot be captured; nothing falls back in silence.
+    """
+    if graphs and (reason := CapturedEngine.refusal(model)):
+        raise CapabilityError(f"graphs=True: {reason}. Leave it out: plain calls give the same results.")
+    return CapturedEngine(model, writer, n) if graphs else PlainEngine(model, writer, n)

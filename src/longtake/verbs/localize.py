@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`longtake localize`: where in a saved take a photo was taken."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from tyro.conf import Positional, arg
+
+if TYPE_CHECKING:
+    from longtake.frame import Prediction
+
+
+def main(
+    state: Annotated[Positional[Path], arg(metavar="STATE")],
+    photos: Annotated[Positional[tuple[str, ...]], arg(metavar="PHOTO")],
+    *,
+    weights: Path | None = None,
+    device: str = "auto",
+    json: bool = False,
+) -> None:
+    """Say where photos were taken in a take whose state was saved with `longtake reconstruct --state`.
+
+    The memory is read and not written. The pose is that of the camera in the world of the take.
+
+    Args:
+        state: A file that `longtake reconstruct --state` or stream.save() wrote.
+        photos: Images, or folders of them.
+        weights: Weight file, for models whose weights are not in the package.
+        device: auto (CUDA, then Apple's MPS, then the CPU), cpu, cuda, cuda:1, mps.
+        json: Print one JSON list: name, world_from_cam, intrinsics of the photo's size, confidence.
+    """
+    from json import dumps
+
+    from longtake.errors import InputError
+    from longtake.registry import load
+    from longtake.sources import images
+    from longtake.stream import Stream, saved_model
+
+    if not photos:
+        raise InputError("no photo is given: longtake localize STATE PHOTO ...")
+    model = load(saved_model(state) or "longtake-small", weights, device=device)
+    stream = model.resume(state)
+    if not isinstance(stream, Stream):
+        raise InputError(f"{state}: holds the states of several takes; give that of one.")
+    found = []
+    for photo in photos:
+        for frame in images(photo, prefetch=False):
+            found.append(told(stream.step(frame, update=False)))
+    if json:
+        print(dumps(found))
+        return
+    print(f"{'photo':<32}  {'x':>8} {'y':>8} {'z':>8}  {'looks along':<22}  confidence")
+    for each in found:
+        pose = each["world_from_cam"]
+        place = " ".join(f"{row[3]:8.3f}" for row in pose[:3])
+        ahead = " ".join(f"{row[2]:6.3f}" for row in pose[:3])
+        print(f"{each['name']:<32}  {place}  {ahead:<22}  {each['confidence']:10.2f}")
+
+
+def told(prediction: Prediction) -> dict[str, Any]:
+    """Return what is said of a photo. Confidence is the median over its pixels; compare it within one take."""
+    return {
+        "name": prediction.name,
+        "world_from_cam": prediction.world_from_cam.cpu().double().numpy().tolist(),
+        "intrinsics": prediction.intrinsics_original.tolist(),
+        "confidence": float(prediction.confidence.median()),
+        "is_metric": prediction.is_metric,
+    }

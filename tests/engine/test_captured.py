@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Captured graphs against plain calls: the same streams, some without a frame, some reset, of two picture sizes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from longtake.errors import CapabilityError
+from longtake.families.cut3r import Cut3r
+from longtake.families.vggt import Vggt
+from longtake.registry import SMALL, find
+from longtake.stream import Stream, Streams
+
+gpu = pytest.mark.gpu
+
+
+def build(device: str) -> Cut3r:
+    torch.manual_seed(5)
+    return Cut3r(SMALL.tiny()).eval().to(device)
+
+
+def picture(i: int, height: int = 64, width: int = 96) -> np.ndarray:
+    return np.random.default_rng(i).integers(0, 255, (height, width, 3), dtype=np.uint8)
+
+
+def test_where_no_graph_can_be_it_says_so() -> None:
+    with pytest.raises(CapabilityError, match="CUDA device.*cpu"):
+        Stream(build("cpu"), graphs=True)
+    assert Stream(build("cpu")).describe()["engine"] == "plain"
+
+
+@gpu
+def test_memories_that_grow_are_refused() -> None:
+    model = Vggt(find("vggt").config.tiny()).eval().cuda()
+    with pytest.raises(CapabilityError, match="grows"):
+        Stream(model, graphs=True)
+
+
+@gpu
+@pytest.mark.parametrize("rule", ["ttt3r", "filt3r+memix", "keyframe"])
+def test_graphs_say_what_plain_calls_say(rule: str) -> None:
+    model = build("cuda")
+    plain = Streams(model, 3, rule=rule, reset_every=4)
+    captured = Streams(model, 3, rule=rule, reset_every=4, graphs=True)
+    assert captured.describe()["engine"] == "captured"
+    kept = []
+    for i in range(12):
+        size = (64, 96) if i % 5 else (96, 64)
+        frames = [None if (i + k) % 4 == 0 else picture(10 * i + k, *size) for k in range(3)]
+        for a, b in zip(plain.step(frames), captured.step(frames), strict=True):
+            assert (a is None) == (b is None)
+            if a is not None and b is not None:
+                torch.testing.assert_close(a.points, b.points, rtol=1e-4, atol=1e-4)
+                torch.testing.assert_close(a.world_from_cam, b.world_from_cam, rtol=1e-4, atol=1e-4)
+                kept.append((b.points, b.points.clone()))
+    assert all(torch.equal(now, then) for now, then in kept), "a later frame overwrote a prediction"
+    for name, tensor in plain.state.tensors().items():
+        torch.testing.assert_close(tensor, captured.state.tensors()[name], rtol=1e-4, atol=1e-4)
+
+
+@gpu
+def test_a_captured_stream_is_saved_resumed_and_moved(tmp_path: Path) -> None:
+    model = build("cuda")
+    going = Stream(model, graphs=True)
+    for i in range(3):
+        going.step(picture(i))
+    going.save(tmp_path / "s.safetensors")
+    resumed = Stream.resume(model, tmp_path / "s.safetensors")
+    for i in range(3, 6):
+        a, b = going.step(picture(i)), resumed.step(picture(i))
+        torch.testing.assert_close(a.points, b.points, rtol=1e-4, atol=1e-4)  # type: ignore[union-attr]

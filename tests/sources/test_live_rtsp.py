@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A live take from a real RTSP server whose connection is cut in the middle: the whole way, to complete files."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+from stream_server import SIZE, StreamServer, number_of, numbered
+
+from longtake import cli
+from longtake.outputs import read_cameras, read_ply, read_tum
+from longtake.outputs.take import read_take
+
+SYSTEM_PYTHON = "/usr/bin/python3"
+_GST = "import gi; gi.require_version('GstRtspServer', '1.0'); from gi.repository import GstRtspServer"
+HAS_GST = (
+    os.path.exists(SYSTEM_PYTHON)
+    and subprocess.run([SYSTEM_PYTHON, "-c", _GST], capture_output=True, check=False).returncode == 0
+)
+needs_gst = pytest.mark.skipif(
+    not HAS_GST, reason="no GStreamer RTSP server: apt-get install gir1.2-gst-rtsp-server-1.0"
+)
+
+
+def film(path: Path, frames: int, fps: int) -> Path:
+    """Write a film of numbered pictures that begins anew at every half second."""
+    with av.open(str(path), "w", format="matroska") as container:
+        stream = container.add_stream("libx264", rate=fps)
+        stream.width, stream.height, stream.pix_fmt = *SIZE, "yuv420p"
+        stream.options = {"preset": "ultrafast", "tune": "zerolatency", "g": str(fps // 2), "crf": "20"}
+        for number in range(frames):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(numbered(number), format="rgb24")))
+        container.mux(stream.encode(None))
+    return path
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@contextmanager
+def rtsp(port: int, path: Path) -> Iterator[None]:
+    script = Path(__file__).with_name("rtsp_server.py")
+    process = subprocess.Popen([SYSTEM_PYTHON, str(script), str(port), str(path)], stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout and process.stdout.readline() == "ready\n"
+        yield
+    finally:
+        process.kill()
+        process.wait()
+        if process.stdout:
+            process.stdout.close()
+
+
+def numbers_in(take: Path) -> list[tuple[float, int]]:
+    """Time and burnt-in number of every frame of a take, from the pictures that it kept."""
+    found = []
+    for frame in read_take(take).frames:
+        with Image.open(frame.files["image"]) as image:
+            found.append((frame.time, number_of(np.asarray(image.convert("RGB")))))
+    return found
+
+
+def assert_complete(out: Path) -> int:
+    cameras = read_cameras(out / "cameras.json")["frames"]
+    assert len(read_tum(out / "trajectory.txt").times) == len(cameras)
+    assert len(read_ply(out / "cloud.ply").points) == sum(camera["cloud"][1] for camera in cameras)
+    for camera in cameras:
+        assert all((out / camera[kind]).is_file() for kind in ("depth", "confidence", "image"))
+    assert not (out / "cameras.jsonl.part").exists()
+    return len(cameras)
+
+
+def lateness(seen: list[tuple[float, int]], fps: float) -> float:
+    """How much later than the first of these frames any was seen, in seconds, as its number says."""
+    times, numbers = np.array(seen).T
+    late = (times - times[0]) - (numbers - numbers[0]) / fps
+    return float(late.max() - min(late.min(), 0))
+
+
+@pytest.mark.slow
+@needs_gst
+def test_a_take_from_rtsp_outlives_a_cut(tmp_path: Path) -> None:
+    path, port, out = film(tmp_path / "a.mkv", 150, 15), free_port(), tmp_path / "out"
+    words = [
+        "live",
+        f"rtsp://127.0.0.1:{port}/camera",
+        "--out",
+        str(out),
+        "--seconds",
+        "5",
+        "--device",
+        "cpu",
+        "--json",
+    ]
+    with rtsp(port, path):
+        process = subprocess.Popen([sys.executable, "-m", "longtake", *words], stdout=subprocess.PIPE, text=True)
+        while not (out / "images" / "000008.jpg").exists():
+            assert process.poll() is None
+            time.sleep(0.02)
+    time.sleep(0.4)
+    with rtsp(port, path):  # which begins the film anew
+        told, _ = process.communicate(timeout=60)
+    report = json.loads(told)
+    assert process.returncode == 0 and report["status"] == "complete, with notes"
+    assert any("connected again 1 time(s)" in note for note in report["notes"])
+    assert assert_complete(out) == report["frames"] >= 12
+    seen = numbers_in(out)
+    restart = next(i for i in range(1, len(seen)) if seen[i][1] < seen[i - 1][1])
+    for part in (seen[:restart], seen[restart:]):
+        assert [n for _, n in part] == sorted(n for _, n in part) and lateness(part, 15) < 1
+
+
+@pytest.mark.slow
+@needs_gst
+def test_two_thousand_frames_with_two_cuts(tmp_path: Path) -> None:
+    path, port, out = film(tmp_path / "a.mkv", 2000, 15), free_port(), tmp_path / "out"
+    words = ["live", f"rtsp://127.0.0.1:{port}/camera", "--out", str(out), "--device", "cpu", "--patience", "8"]
+    process = subprocess.Popen([sys.executable, "-m", "longtake", *words, "--quiet"], stderr=subprocess.PIPE, text=True)
+    sizes: list[int] = []
+
+    def watch(seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while time.monotonic() < end and process.poll() is None:
+            time.sleep(1)
+            with open(f"/proc/{process.pid}/status") as status:
+                sizes.extend(int(line.split()[1]) for line in status if line.startswith("VmRSS"))
+
+    for seconds in (30, 30):
+        with rtsp(port, path):
+            watch(seconds)
+        time.sleep(1)
+    with rtsp(port, path):
+        watch(2000 / 15 - 8)  # nearly to the film's end: it would begin again
+    _, told = process.communicate(timeout=120)
+    assert process.returncode == 0 and "connected again 2 time(s)" in told
+    frames = assert_complete(out)
+    seen = numbers_in(out)
+    cuts = [0, *(i for i in range(1, len(seen)) if seen[i][1] < seen[i - 1][1]), len(seen)]
+    assert len(cuts) == 4 and seen[-1][1] >= 1700
+    assert max(lateness(seen[a:b], 15) for a, b in zip(cuts, cuts[1:], strict=False)) < 1
+    assert frames > 100  # a busy machine drops frames, and is never late for that
+    assert max(sizes[-20:]) < 1.05 * max(sizes[20:40]), "memory grows"
+
+
+def test_ctrl_c_ends_a_live_take_with_every_file(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with StreamServer(15) as server:
+        words = [sys.executable, "-m", "longtake", "live", server.url, "--out", str(out), "--device", "cpu", "--json"]
+        process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        while not (out / "images" / "000005.jpg").exists():
+            assert process.poll() is None
+            time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        told, errors = process.communicate(timeout=30)
+    assert process.returncode == 130 and "Traceback" not in errors
+    report = json.loads(told)
+    # The sixth frame's picture was there; the frame itself is taken back where the signal came before its end.
+    assert report["status"] == "interrupted" and assert_complete(out) == report["frames"] >= 5
+    assert (out / "report.html").is_file()
+    # The frames are those of the camera, none is old, and the index counts the ones in between.
+    seen = numbers_in(out)
+    assert lateness(seen, 15) < 1
+    frames = read_take(out).frames
+    assert [frame.index for frame in frames] == sorted({frame.index for frame in frames})
+
+
+def test_a_wrong_live_source_is_wrong_use(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["live", "clip.mp4", "--out", str(tmp_path / "out")]) == 2
+    assert "not a live source" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

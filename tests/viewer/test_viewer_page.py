@@ -1,0 +1,214 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The viewer as a person meets it: a real browser opens the page, sees points, moves the controls, saves a file."""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from browser import CHROMIUM, Browser, wait_for
+from take_maker import RUN, prediction, record
+
+from longtake.outputs import Recorder, read_ply
+from longtake.viewer import Viewer
+
+pytestmark = pytest.mark.skipif(not CHROMIUM, reason="no Chromium here: apt-get install chromium")
+FRAMES, POINTS = 16, 200
+PAPER = np.array([251, 250, 247])
+
+
+@pytest.fixture(scope="module")
+def viewer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Viewer]:
+    out = record(tmp_path_factory.mktemp("viewed") / "walk", FRAMES, report=False, points_per_frame=POINTS).out
+    with Viewer(out, port=0) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def page(viewer: Viewer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    with Browser(tmp_path_factory.mktemp("browser"), (1000, 640)) as browser:
+        browser.open(viewer.url)
+        browser.reads("points shown")
+        yield browser
+
+
+def points_shown(page: Browser) -> int:
+    found = re.search(r"([\d,]+) of [\d,]+ points shown", page.text())
+    assert found
+    return int(found[1].replace(",", ""))
+
+
+def settle(page: Browser, wanted: int) -> None:
+    wait_for(lambda: points_shown(page) == wanted, 30, f"{wanted} points are not shown but {points_shown(page)}")
+
+
+def drawn(page: Browser) -> float:
+    """Share of the scene's part of the picture that is not paper."""
+    picture = page.picture()[160:, :660].astype(int)
+    return float((np.abs(picture - PAPER).max(-1) > 24).mean())
+
+
+def focus(page: Browser, label: str) -> None:
+    """Give the keyboard to the slider with this label."""
+    script = f"""(() => {{
+      const label = [...document.querySelectorAll('label')].find((e) => e.innerText.trim() === {label!r});
+      let box = label; while (box && !box.querySelector('[role=slider]')) box = box.parentElement;
+      box.querySelector('[role=slider]').focus(); return true; }})()"""
+    assert page.run(script)
+
+
+def press(page: Browser, label: str) -> None:
+    find = f"[...document.querySelectorAll('button')].find((e) => e.innerText.trim() === {label!r})"
+    assert page.run(f"({find}.click(), true)")
+
+
+def test_the_page_shows_points_and_asks_nobody_else(page: Browser, viewer: Viewer) -> None:
+    settle(page, FRAMES * POINTS)
+    wait_for(lambda: drawn(page) > 0.05, 60, "the picture stays blank")
+    colors = page.picture()[160:, :660].reshape(-1, 3)
+    assert colors.std(0).min() > 8, "the points have their colours"
+    elsewhere = [url for url in page.requests if not url.startswith((viewer.url, "data:", "blob:"))]
+    assert not elsewhere and not page.errors
+
+
+def test_only_this_machine_can_connect(viewer: Viewer) -> None:
+    port = int(viewer.url.rpartition(":")[2])
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    listening = [row[1] for row in rows if row[3] == "0A" and int(row[1].split(":")[1], 16) == port]
+    assert listening == [f"0100007F:{port:04X}"]
+
+
+def test_the_time_slider_goes_back_to_the_first_frame(page: Browser) -> None:
+    settle(page, FRAMES * POINTS)
+    before = page.picture()
+    focus(page, "Frame")
+    page.key("Home")
+    settle(page, POINTS)
+    wait_for(lambda: (np.abs(page.picture().astype(int) - before).max(-1) > 24).mean() > 0.02, 30, "it looks the same")
+    page.key("ArrowRight", 2)
+    settle(page, 3 * POINTS)
+    assert "frame 6 " in page.text()  # the take used every third frame of its source
+
+
+def test_play_steps_through_the_take_and_ends(page: Browser) -> None:
+    focus(page, "Frame")
+    page.key("Home")
+    settle(page, POINTS)
+    press(page, "+10")
+    settle(page, 11 * POINTS)
+    press(page, "Play")
+    settle(page, FRAMES * POINTS)
+    page.until("[...document.querySelectorAll('button')].some((e) => e.innerText.trim() === 'Play')", "it plays on")
+
+
+def test_the_percentile_leaves_the_surest_points(page: Browser) -> None:
+    settle(page, FRAMES * POINTS)
+    focus(page, "Surest %")
+    page.key("Home")
+    page.key("ArrowRight", 24)
+    wanted = FRAMES * POINTS * 25 / 100
+    wait_for(lambda: abs(points_shown(page) - wanted) < 0.03 * wanted, 30, "a quarter of the points is not shown")
+    page.key("End")
+    settle(page, FRAMES * POINTS)
+
+
+def test_an_export_is_downloaded(page: Browser, viewer: Viewer) -> None:
+    page.run("[...document.querySelectorAll('button')].find((e) => e.innerText.trim() === 'Export')?.click()")
+    press(page, "Download")
+    saved = page.folder / "downloads" / "walk_cloud.ply"
+    wait_for(saved.is_file, 30, "nothing was saved")
+    cloud, wanted = read_ply(saved), read_ply(viewer.folder / "cloud.ply")
+    np.testing.assert_array_equal(cloud.points, wanted.points)
+
+
+def canvas(page: Browser) -> list[int]:
+    """Left, top, width and height of the scene on the page."""
+    box = "document.querySelector('canvas').getBoundingClientRect()"
+    return page.run(f"(({{x, y, width, height}}) => [x, y, width, height].map(Math.round))({box})")
+
+
+def at_rest(client: Any) -> np.ndarray:
+    """Wait until a visitor's eye has stood still for a second; return where."""
+    seen = [np.array(client.camera.position)]
+    while len(seen) < 11 or np.ptp(seen[-11:], axis=0).max() > 1e-9:
+        assert len(seen) < 400
+        time.sleep(0.1)
+        seen.append(np.array(client.camera.position))
+    return seen[-1]
+
+
+def test_a_click_on_a_camera_flies_there_and_goes_back_in_time(page: Browser, viewer: Viewer) -> None:
+    press(page, "See everything")
+    (client,) = viewer._server.get_clients().values()
+    eye = at_rest(client)
+    frame = viewer._frames[0]
+    assert frame.world_from_cam is not None
+    # Where the first camera's pyramid is on the page: through the visitor's own camera.
+    import viser.transforms as tf
+
+    node = viewer._cameras._frusta[0]
+    tall = np.tan(node.fov / 2)
+    ahead = node.scale / np.cbrt(tall * tall * node.aspect / 3)  # where viser puts the picture
+    centre = frame.world_from_cam[:3, 3] + ahead * frame.world_from_cam[:3, 2]
+    own = tf.SO3(client.camera.wxyz).inverse().apply(centre - eye)
+    # The page's own pixels: viser draws with fewer where the machine is slow.
+    width, height = canvas(page)[2:]
+    scale = height / 2 / np.tan(client.camera.fov / 2)
+    page.click(width / 2 + scale * own[0] / own[2], height / 2 + scale * own[1] / own[2])
+    wait_for(lambda: np.linalg.norm(np.array(client.camera.position) - eye) > 0.1, 20, "nobody flew")
+    wait_for(lambda: points_shown(page) < FRAMES * POINTS, 20, "time did not go back")
+    arrived = at_rest(client)
+    near = min(
+        np.linalg.norm(arrived - f.world_from_cam[:3, 3]) for f in viewer._frames if f.world_from_cam is not None
+    )
+    assert near < 3 * viewer._eyes.frustum
+
+
+def test_the_report_opens_from_disk_and_draws_its_cloud(page: Browser, tmp_path: Path) -> None:
+    record(tmp_path, 12, points_per_frame=400)
+    del page.requests[:], page.errors[:]
+    page.open((tmp_path / "report.html").as_uri())
+    page.until("!!document.querySelector('#viewer canvas')", "there is no interactive cloud")
+    left, top, width, _ = canvas(page)
+
+    def cloud() -> np.ndarray:
+        return page.picture()[top : top + 250, left : left + width].astype(int)
+
+    wait_for(lambda: cloud().std() > 10, 30, "the cloud is not drawn")
+    whole = cloud()
+    page.run(
+        "(() => { const t = document.getElementById('time'); t.value = 100; t.dispatchEvent(new Event('input')); })()"
+    )
+    wait_for(lambda: (np.abs(cloud() - whole).max(-1) > 24).mean() > 0.01, 30, "the time slider does nothing")
+    assert not page.errors and all(url.startswith(("file:", "data:", "blob:")) for url in page.requests)
+
+
+def test_a_running_take_grows_before_ones_eyes_and_can_be_paused(tmp_path: Path) -> None:
+    out = tmp_path / "live"
+    with Viewer(out, port=0, pausable=True) as viewer, Browser(tmp_path / "browser", (900, 600)) as page:
+        page.open(viewer.url)
+        page.reads("waiting for the first frame")
+        with Recorder(out, RUN, report=False, points_per_frame=50) as recorder:
+            for i in range(4):
+                recorder.add(prediction(i))
+            settle(page, 200)
+            press(page, "Pause the take")
+            wait_for(lambda: viewer._panel.paused, 10, "the button does nothing")
+            done = threading.Event()
+            waiting = threading.Thread(target=lambda: (viewer.wait_while_paused(), done.set()))
+            waiting.start()
+            assert not done.wait(0.3)
+            press(page, "Resume the take")
+            assert done.wait(10)
+            waiting.join()
+            for i in range(4, 7):
+                recorder.add(prediction(i))
+            settle(page, 350)
+        page.reads("complete")
+        assert not page.errors and not viewer.trouble
