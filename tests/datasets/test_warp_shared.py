@@ -33,12 +33,19 @@ def takes() -> list[LazySequence]:
 
 
 def broken(
-    of: LazySequence, change: Callable[[np.ndarray], np.ndarray] = lambda poses: poses, depth_times: float = 1
+    of: LazySequence,
+    change: Callable[[np.ndarray], np.ndarray] = lambda poses: poses,
+    depth_times: float = 1,
+    focal_times: float = 1,
 ) -> LazySequence:
-    """The same take with other poses (T, 4, 4), or with depth files of another scale."""
+    """The same take with other poses (T, 4, 4), with depth files of another scale, or with another focal length."""
+    zoom = np.diag([focal_times, focal_times, 1.0])
     listing = Listing()
     for files, pose in zip(of.files, change(np.array([files.world_from_cam for files in of.files])), strict=True):
-        listing.add(replace(files, world_from_cam=pose))
+        assert files.intrinsics is not None
+        camera = files.intrinsics.copy()
+        camera[:2, :2] = (zoom @ camera)[:2, :2]  # the principal point stays
+        listing.add(replace(files, world_from_cam=pose, intrinsics=camera))
     read = partial(read_png_depth, scale=1000 / depth_times)
     return LazySequence(of.dataset, of.name, listing, read_depth=read, place_depth=every_rth)
 
@@ -50,6 +57,9 @@ def late(poses: np.ndarray) -> np.ndarray:
 MISTAKES = {
     "poses in the other direction (world to camera) fits": partial(broken, change=np.linalg.inv),
     "poses with OpenGL axes": partial(broken, change=lambda poses: poses @ FLIP),
+    "poses in the other direction (world to camera) with OpenGL axes": partial(
+        broken, change=lambda poses: np.linalg.inv(poses @ FLIP)
+    ),
     **{f"depth times {1 / s:.3g}": partial(broken, depth_times=s) for s in (0.2, 0.8, 1.3, 5.0, 1000.0)},
     "the pose of 5 frames later": partial(broken, change=late),
 }
@@ -72,6 +82,14 @@ def test_a_mistake_is_found_and_named_in_every_take(mistake: str) -> None:
         )  # in short_58 one frame less fits better: the first five poses stand still
     else:
         assert all(text.startswith(mistake) for text in named), named
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("focal_times", "seen"), [(1.03, 0), (1.07, 25), (1.15, 25), (1.3, 25)])
+def test_a_focal_length_is_seen_from_seven_percent_on(focal_times: float, seen: int) -> None:
+    found = [check_agreement(broken(take, focal_times=focal_times)) for take in takes()[::3]]
+    assert sum(each.text.startswith("a focal length times 0.") for each in found) == seen
+    assert sum(each.verdict == "disagree" for each in found) == seen
 
 
 @pytest.mark.slow

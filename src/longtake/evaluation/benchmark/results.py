@@ -20,13 +20,7 @@ from longtake.files import replacing
 
 FORMAT = "longtake-benchmark/1"
 DRAWN = 60_000  # points of a stored cloud
-MEMORY = (
-    "reset_every",
-    "reset_when",
-    "join",
-    "window",
-    "budget",
-)  # what a protocol says of the memory: models differ in it
+MEMORY = ("reset_every", "reset_when", "join", "window", "budget")  # what models may differ in
 
 
 def digest(value: Any) -> str:
