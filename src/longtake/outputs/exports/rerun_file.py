@@ -16,7 +16,7 @@ from longtake.outputs.take import Take
 def write_rrd(path: Path, take: Take, points: Points) -> None:
     """Write the take to a file that `rerun FILE` opens. Nothing is sent anywhere. Raises OSError, MissingExtra."""
     try:
-        import rerun as rr
+        import rerun as rr  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise MissingExtra("the format rrd needs rerun-sdk: pip install 'longtake[rerun]'") from error
     path.parent.mkdir(parents=True, exist_ok=True)
