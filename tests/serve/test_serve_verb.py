@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +20,17 @@ from longtake.serve.client import Client
 
 def test_it_prints_where_it_is_and_ctrl_c_keeps_the_takes(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "longtake", "serve", "--port", "0", "--clients", "1", "--device", "cpu"]
-    with subprocess.Popen(
-        [*command, "--states", str(tmp_path / "kept")], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
+    with (
+        subprocess.Popen(
+            [*command, "--states", str(tmp_path / "kept")],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs do not hear it
+        ) as process,
+        ExitStack() as stack,
+    ):
+        stack.callback(process.kill)  # whatever fails: nothing waits for a server that goes on
         assert process.stdout and process.stderr
         token = process.stdout.readline().removeprefix("token:").strip()
         page = process.stdout.readline()
