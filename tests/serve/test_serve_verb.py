@@ -20,16 +20,17 @@ from longtake.serve.client import Client
 
 def test_it_prints_where_it_is_and_ctrl_c_keeps_the_takes(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "longtake", "serve", "--port", "0", "--clients", "1", "--device", "cpu"]
-    with (
-        subprocess.Popen(
-            [*command, "--states", str(tmp_path / "kept")],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs do not hear it
-        ) as process,
-        ExitStack() as stack,
-    ):
+    with ExitStack() as stack:
+        # A shell's background jobs ignore interrupts, and so would their children.
+        stack.callback(signal.signal, signal.SIGINT, signal.signal(signal.SIGINT, signal.default_int_handler))
+        process = stack.enter_context(
+            subprocess.Popen(
+                [*command, "--states", str(tmp_path / "kept")],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        )
         stack.callback(process.kill)  # whatever fails: nothing waits for a server that goes on
         assert process.stdout and process.stderr
         token = process.stdout.readline().removeprefix("token:").strip()
