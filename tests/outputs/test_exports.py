@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from PIL import Image
 from take_maker import pose, prediction, record
 
 from longtake import cli
-from longtake.errors import InputError
+from longtake.errors import InputError, MissingExtra
 from longtake.frame import Frame
 from longtake.outputs import read_depth, read_ply, read_tum
 from longtake.outputs.exports import FORMATS, export
@@ -289,7 +290,11 @@ def test_a_frame_without_a_pose_is_left_out(tmp_path: Path) -> None:
     assert sorted(image.name for image in model.images.values()) == [f"frame_00000{i}.jpg" for i in (0, 2, 3)]
     assert len(read_tum(export(tmp_path / "out", "tum")).times) == 3
     for kind in FORMATS:
-        export(tmp_path / "out", kind)
+        if kind == "rrd" and find_spec("rerun") is None:
+            with pytest.raises(MissingExtra, match="rerun"):
+                export(tmp_path / "out", kind)
+        else:
+            export(tmp_path / "out", kind)
 
 
 # --- the folder while it grows, and the command line ---
