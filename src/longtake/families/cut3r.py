@@ -8,7 +8,7 @@ stem, a convolutional head, a slim pose memory, and neither ray maps nor colour.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from longtake.detokenize.heads import ConvHeads, PublishedHeads
 from longtake.errors import CapabilityError, CheckpointError
 from longtake.families.contract import Capabilities, refuse
-from longtake.families.published import check_heads, rebuild, refuse_unknown_modes
+from longtake.families.published import PlainConfig, check_heads, refuse_unknown_modes, shared_numbers
 from longtake.frame import PATCH, Exchange, Flags, Heads, PixelMap, Policy, State, Tokens, Views
 from longtake.memory.recurrent import RecurrentMemory
 from longtake.nn import drawn, grid_positions
@@ -31,7 +31,7 @@ STREAMING = Policy()
 
 
 @dataclass(frozen=True, slots=True)
-class Cut3rConfig:
+class Cut3rConfig(PlainConfig):
     """Every number of a CUT3R-shaped model. The defaults are the official 512-pixel DPT model's."""
 
     head: str = "dpt"  # dpt, linear (published), conv (ours)
@@ -75,15 +75,6 @@ class Cut3rConfig:
         if self.state_layout not in ("2d", "1d"):
             raise CheckpointError(f"state_layout={self.state_layout!r}; there are 2d and 1d")
 
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Cut3rConfig:
-        """Rebuild from `to_dict`. Raises CheckpointError for names it does not know."""
-        return rebuild(cls, values)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return asdict(self)
-
     def tiny(self) -> Cut3rConfig:
         """The same kind of model, as small as it can sensibly be: for tests and for trying things out."""
         widths: dict[str, Any] = {"image_size": 48, "encoder_width": 32, "decoder_width": 32, "pose_width": 32}
@@ -98,17 +89,11 @@ class Cut3rConfig:
     def from_official(cls, values: Mapping[str, Any]) -> Cut3rConfig:
         """Translate the published constructor's arguments. Modes that the published weights never use are refused."""
         refuse_unknown_modes(values)
-        size = values.get("img_size", 512)
-        size = max(size) if isinstance(size, (tuple, list)) else int(size)
+        numbers = shared_numbers(values)
         return cls(
+            **numbers,
             head=values.get("head_type", "dpt"),
-            image_size=size,
-            square_crop=size == 224,  # the published loader's rule for this one size
-            encoder_width=values.get("enc_embed_dim", 1024),
-            encoder_depth=values.get("enc_depth", 24),
-            encoder_heads=values.get("enc_num_heads", 16),
-            decoder_width=values.get("dec_embed_dim", 768),
-            decoder_depth=values.get("dec_depth", 12),
+            square_crop=numbers["image_size"] == 224,  # the published loader's rule for this one size
             image_heads=values.get("dec_num_heads", 12),
             state_heads=values.get("state_dec_num_heads", 16),
             state_size=values.get("state_size", 768),
@@ -118,11 +103,6 @@ class Cut3rConfig:
             ray_depth=values.get("ray_enc_depth", 2),
             ray_heads=values.get("ray_enc_num_heads", 16),
             color=values.get("rgb_head", True),
-            rope_base=float(values.get("rope_base", 100.0)),
-            mlp_ratio=float(values.get("mlp_ratio", 4)),
-            dpt_width=values.get("dpt_feature_dim", 256),
-            dpt_last=values.get("dpt_last_dim", 128),
-            dpt_layers=tuple(values.get("dpt_layer_dims", (96, 192, 384, 768))),
         )
 
 

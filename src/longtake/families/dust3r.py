@@ -8,7 +8,7 @@ the hooks and activations of the DPT heads of CUT3R and Fast3R. No numbers of th
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from torch import Tensor
@@ -16,7 +16,7 @@ from torch import Tensor
 from longtake.detokenize.pair import PairHeads, with_pose
 from longtake.families.contract import Capabilities
 from longtake.families.growing import GrowingFamily, Memory
-from longtake.families.published import check_heads, rebuild, refuse_unknown_modes
+from longtake.families.published import PlainConfig, check_heads, refuse_unknown_modes, shared_numbers
 from longtake.frame import Heads, Tokens, Views
 from longtake.memory.keep import Keep
 from longtake.memory.reference import PairDecoder, PairExchange
@@ -24,7 +24,7 @@ from longtake.tokenize.vit import PatchEncoder
 
 
 @dataclass(frozen=True, slots=True)
-class Dust3rConfig:
+class Dust3rConfig(PlainConfig):
     """Every number of a DUSt3R model. The defaults are the published 512-pixel DPT model's."""
 
     image_size: int = 512  # longest side of the images it was trained on
@@ -52,15 +52,6 @@ class Dust3rConfig:
         )
         check_heads(heads)
 
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Dust3rConfig:
-        """Rebuild from `to_dict`. Raises CheckpointError for names it does not know."""
-        return rebuild(cls, values)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return asdict(self)
-
     def tiny(self) -> Dust3rConfig:
         """The same kind of model, as small as it can sensibly be: for tests and for trying things out."""
         widths: dict[str, Any] = {"image_size": 48, "encoder_width": 32, "decoder_width": 32}
@@ -73,20 +64,9 @@ class Dust3rConfig:
     def from_official(cls, values: Mapping[str, Any]) -> Dust3rConfig:
         """Translate constructor arguments under the names that its descendants kept. Only DPT heads are built."""
         refuse_unknown_modes(values, {"output_mode": "pts3d", "head_type": "dpt", "pose_head": False})
-        size = values.get("img_size", 512)
         return cls(
-            image_size=max(size) if isinstance(size, (tuple, list)) else int(size),
-            encoder_width=values.get("enc_embed_dim", 1024),
-            encoder_depth=values.get("enc_depth", 24),
-            encoder_heads=values.get("enc_num_heads", 16),
-            decoder_width=values.get("dec_embed_dim", 768),
-            decoder_depth=values.get("dec_depth", 12),
+            **shared_numbers(values),
             decoder_heads=values.get("dec_num_heads", 12),
-            rope_base=float(values.get("rope_base", 100.0)),
-            mlp_ratio=float(values.get("mlp_ratio", 4)),
-            dpt_width=values.get("dpt_feature_dim", 256),
-            dpt_last=values.get("dpt_last_dim", 128),
-            dpt_layers=tuple(values.get("dpt_layer_dims", (96, 192, 384, 768))),
         )
 
 

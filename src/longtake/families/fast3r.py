@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from torch import Tensor
@@ -13,7 +13,7 @@ from longtake.detokenize.pair import PairHeads, stack_heads
 from longtake.errors import CapabilityError, CheckpointError
 from longtake.families.contract import Capabilities, refuse
 from longtake.families.growing import GrowingFamily, Memory
-from longtake.families.published import check_heads, rebuild, refuse_unknown_modes
+from longtake.families.published import PlainConfig, check_heads, refuse_unknown_modes
 from longtake.frame import Heads, Tokens, Views
 from longtake.memory.joint import JointExchange, JointMemory, draw_seed, frame_numbers
 from longtake.memory.keep import Keep
@@ -21,7 +21,7 @@ from longtake.tokenize.vit import PatchEncoder
 
 
 @dataclass(frozen=True, slots=True)
-class Fast3rConfig:
+class Fast3rConfig(PlainConfig):
     """Every number of a Fast3R model. The defaults are the official model's."""
 
     image_size: int = 512  # longest side of the images it was trained on
@@ -49,15 +49,6 @@ class Fast3rConfig:
             ("decoder_heads", self.decoder_heads, self.decoder_width, 2),
         )
         check_heads(heads)
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Fast3rConfig:
-        """Rebuild from `to_dict`. Raises CheckpointError for names it does not know."""
-        return rebuild(cls, values)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return asdict(self)
 
     def tiny(self) -> Fast3rConfig:
         """The same kind of model, as small as it can sensibly be: for tests and for trying things out."""

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from torch import nn
@@ -14,7 +14,7 @@ from longtake.detokenize.heads import PublishedHeads
 from longtake.errors import CheckpointError
 from longtake.families.contract import Capabilities
 from longtake.families.growing import GrowingFamily, Memory
-from longtake.families.published import check_heads, rebuild, refuse_unknown_modes
+from longtake.families.published import PlainConfig, check_heads, refuse_unknown_modes, shared_numbers
 from longtake.frame import PATCH, Exchange, Heads, Tokens
 from longtake.memory.keep import Keep
 from longtake.memory.pointers import PointerMemory
@@ -25,7 +25,7 @@ KEEP = Keep(revise=False)
 
 
 @dataclass(frozen=True, slots=True)
-class Point3rConfig:
+class Point3rConfig(PlainConfig):
     """Every number of a Point3R model. The defaults are the official model's."""
 
     image_size: int = 512  # longest side of the images it was trained on
@@ -62,15 +62,6 @@ class Point3rConfig:
         )
         check_heads(heads)
 
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Point3rConfig:
-        """Rebuild from `to_dict`. Raises CheckpointError for names it does not know."""
-        return rebuild(cls, values)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return asdict(self)
-
     def tiny(self) -> Point3rConfig:
         """The same kind of model, as small as it can sensibly be: for tests and for trying things out."""
         widths: dict[str, Any] = {"image_size": 48, "encoder_width": 32, "decoder_width": 32, "value_width": 16}
@@ -83,28 +74,17 @@ class Point3rConfig:
     def from_official(cls, values: Mapping[str, Any]) -> Point3rConfig:
         """Translate the published constructor's arguments. Modes that the published weights never use are refused."""
         refuse_unknown_modes(values, {"head_type": "dpt", "pos_embed_3d": "RoPE3D100"})
-        size = values.get("img_size", 512)
         if values.get("value_out_dim", values.get("enc_embed_dim", 1024)) != values.get("enc_embed_dim", 1024):
             raise CheckpointError("value_out_dim must be enc_embed_dim: what points are is added to how they look")
         return cls(
-            image_size=max(size) if isinstance(size, (tuple, list)) else int(size),
-            encoder_width=values.get("enc_embed_dim", 1024),
-            encoder_depth=values.get("enc_depth", 24),
-            encoder_heads=values.get("enc_num_heads", 16),
-            decoder_width=values.get("dec_embed_dim", 768),
-            decoder_depth=values.get("dec_depth", 12),
+            **shared_numbers(values),
             image_heads=values.get("dec_num_heads", 12),
             memory_heads=values.get("memory_dec_num_heads", 16),
             pose_slots=values.get("local_mem_size", 256),
             value_width=values.get("value_enc_embed_dim", 1024),
             value_depth=values.get("value_enc_depth", 6),
             value_heads=values.get("value_enc_num_heads", 16),
-            rope_base=float(values.get("rope_base", 100.0)),
             rope3d_bases=tuple(float(base) for base in values.get("rope3d_bases", BASES)),
-            mlp_ratio=float(values.get("mlp_ratio", 4)),
-            dpt_width=values.get("dpt_feature_dim", 256),
-            dpt_last=values.get("dpt_last_dim", 128),
-            dpt_layers=tuple(values.get("dpt_layer_dims", (96, 192, 384, 768))),
             merge_steps=values.get("merge_len_unit", 20),
         )
 

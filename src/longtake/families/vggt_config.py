@@ -4,14 +4,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from longtake.errors import CheckpointError
+from longtake.families.published import PlainConfig
 
 
 @dataclass(frozen=True, slots=True)
-class VggtConfig:
+class VggtConfig(PlainConfig):
     """The defaults are the official VGGT-1B's; StreamVGGT has the same and `causal`."""
 
     causal: bool = False  # a frame sees itself and earlier ones only: StreamVGGT
@@ -73,19 +74,6 @@ class VggtConfig:
     def size(self) -> int:
         """Width of the images that streams prepare."""
         return self.seen_size or self.image_size
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> VggtConfig:
-        """Rebuild from `to_dict`. Raises CheckpointError for names it does not know."""
-        known = {f.name for f in fields(cls)}
-        if unknown := sorted(set(values) - known):
-            raise CheckpointError(f"configuration has unknown entries {unknown}; this version knows {sorted(known)}")
-        plain: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
-        return cls(**plain)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return asdict(self)
 
     def tiny(self) -> VggtConfig:
         """The same kind of model, as small as it can sensibly be: for tests and for trying things out."""
