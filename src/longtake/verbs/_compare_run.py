@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from longtake.errors import InputError
-from longtake.evaluation.figures import align_similarity, rotation_angle
+from longtake.evaluation.figures import align_similarity
 from longtake.evaluation.folder import TakeFolder, is_take
+from longtake.evaluation.metrics.trajectory import relative_errors
 from longtake.evaluation.run import evaluate_takes
 from longtake.frame import Frame, Prediction
 from longtake.meter import finish_work
@@ -190,11 +191,12 @@ def path_figures(predicted: np.ndarray, true: np.ndarray) -> dict[str, Any]:
     safe = np.where(usable[:, None, None], predicted, np.eye(4))
     scale, _, _ = align_similarity(safe[:, :3, 3], true[:, :3, 3])
     safe[:, :3, 3] *= scale
-    ours, theirs = (np.linalg.inv(poses[:-1]) @ poses[1:] for poses in (safe, true))
-    error = np.linalg.inv(theirs) @ ours
-    good = usable[:-1] & usable[1:]
-    shift = np.where(good, np.linalg.norm(error[:, :3, 3], axis=-1), np.linalg.norm(theirs[:, :3, 3], axis=-1))
-    angle = np.where(good, rotation_angle(error[:, :3, :3]), 180.0)
+    shift = angle = np.zeros(0)
+    if len(true) > 1:
+        good = usable[:-1] & usable[1:]
+        shift, angle = relative_errors(safe, true, "none")
+        shift = np.where(good, shift, np.linalg.norm(np.diff(true[:, :3, 3], axis=0), axis=-1))
+        angle = np.where(good, angle, 180.0)
     by_length = {n: (prefix_error(safe, true, usable, n), _rms(angle[: n - 1])) for n in curve_lengths(len(true))}
     return {"rpe_translation": _rms(shift), "rpe_rotation": _rms(angle), "by_length": by_length}
 
