@@ -3,46 +3,27 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from stream_models import SMALL
+from stream_models import build as build_tiny
 
 from longtake.continuity.trigger import ResetTrigger, begin_trigger, pull
-from longtake.families.cut3r import Cut3r, Cut3rConfig
+from longtake.families.cut3r import Cut3r
 from longtake.frame import Prediction
 from longtake.stream import Stream, Streams
 
-CONFIG = Cut3rConfig(
-    head="conv",
-    image_size=64,
-    encoder_width=16,
-    encoder_depth=1,
-    encoder_heads=2,
-    decoder_width=16,
-    decoder_depth=2,
-    image_heads=2,
-    state_heads=2,
-    state_size=6,
-    pose_slots=3,
-    pose_width=8,
-    pose_depth=1,
-    ray_depth=0,
-    color=False,
-    stem=(4, 6, 8),
-    conv_widths=(8, 6, 4, 4),
-    rounded_rope=False,
-    square_ok=True,
-)
+CONFIG = replace(SMALL, image_size=64, encoder_width=16, state_heads=2, is_metric=True)
 JOINS = ("exact", "scale", "sim3")
 RULES = ["overwrite", "filt3r", "recal3r", "ttsa3r+memix+keyframe"]  # every kind of buffer and statistic
 
 
 def build() -> Cut3r:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(1)
-        return Cut3r(CONFIG).eval().requires_grad_(False)
+    return build_tiny(CONFIG)
 
 
 def scene(seed: int, frames: int) -> list[np.ndarray]:

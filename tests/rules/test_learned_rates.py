@@ -4,15 +4,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from stream_models import SMALL
 from torch import Tensor
 
 from longtake.errors import CapabilityError
-from longtake.families.cut3r import Cut3r, Cut3rConfig
+from longtake.families.cut3r import Cut3r
 from longtake.frame import Flags, Heads, Stats, Views
 from longtake.rate_fit import fit_rate
 from longtake.rules import Product, Rule, get_rule
@@ -23,26 +25,7 @@ from longtake.synthetic.world import make_batch
 from longtake.training.losses import LossWeights, compute_loss
 from longtake.training.targets import make_targets
 
-CONFIG = Cut3rConfig(
-    head="conv",
-    image_size=48,
-    encoder_width=16,
-    encoder_depth=1,
-    encoder_heads=2,
-    decoder_width=16,
-    decoder_depth=2,
-    image_heads=2,
-    state_heads=2,
-    state_size=6,
-    pose_slots=3,
-    pose_width=8,
-    pose_depth=1,
-    ray_depth=0,
-    color=False,
-    stem=(4, 6, 8),
-    conv_widths=(8, 6, 4, 4),
-    rounded_rope=False,
-)
+CONFIG = replace(SMALL, encoder_width=16, state_heads=2, square_ok=False, is_metric=True)
 MAKERS = {
     "scalar": LearnedRate,
     "frame": lambda: LearnedFrameRate(16),

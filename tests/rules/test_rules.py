@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from stream_models import SMALL
+from stream_models import build as build_tiny
 from torch import Tensor
 
 from longtake.errors import CapabilityError
-from longtake.families.cut3r import Cut3r, Cut3rConfig
+from longtake.families.cut3r import Cut3r
 from longtake.frame import Stats
 from longtake.rules import TTT3R, Overwrite, Product, Rule, get_rule, register_rule, rule_names, rule_table, table
 from longtake.rules.contract import begin_buffers
@@ -198,33 +200,11 @@ def test_rules_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
         register_rule(Quarter)
 
 
-SMALL = Cut3rConfig(
-    head="conv",
-    image_size=48,
-    encoder_width=16,
-    encoder_depth=1,
-    encoder_heads=2,
-    decoder_width=16,
-    decoder_depth=2,
-    image_heads=2,
-    state_heads=2,
-    state_size=6,
-    pose_slots=3,
-    pose_width=8,
-    pose_depth=1,
-    ray_depth=0,
-    color=False,
-    stem=(4, 6, 8),
-    conv_widths=(8, 6, 4, 4),
-    rounded_rope=False,
-    square_ok=True,
-)
+MODEL = replace(SMALL, encoder_width=16, state_heads=2, is_metric=True)
 
 
 def build() -> Cut3r:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(1)
-        return Cut3r(SMALL).eval().requires_grad_(False)
+    return build_tiny(MODEL)
 
 
 def picture(seed: int, height: int = 32, width: int = 48) -> np.ndarray:

@@ -7,44 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
+from stream_models import SMALL, build
 
-from longtake.families.cut3r import Cut3r, Cut3rConfig
 from longtake.registry import Model
 from longtake.serve.client import encode_jpeg
 from longtake.serve.limits import Limits
 from longtake.serve.service import Service
 
 TOKEN = "a-token-for-tests"
-CONFIG = Cut3rConfig(
-    head="conv",
-    image_size=48,
-    encoder_width=32,
-    encoder_depth=1,
-    encoder_heads=2,
-    decoder_width=16,
-    decoder_depth=2,
-    image_heads=2,
-    state_heads=4,
-    state_size=6,
-    pose_slots=3,
-    pose_width=8,
-    pose_depth=1,
-    ray_depth=0,
-    color=False,
-    stem=(4, 6, 8),
-    conv_widths=(8, 6, 4, 4),
-    rounded_rope=False,
-    square_ok=True,
-    is_metric=False,
-)
 
 
 def tiny() -> Model:
     """Always with the same weights."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(1)
-        return Model("tiny", Cut3r(CONFIG).eval().requires_grad_(False))
+    return Model("tiny", build(SMALL))
 
 
 def serve(seats: int = 8, *, model: Model | None = None, states: Path | None = None, **limits: Any) -> Service:
