@@ -94,9 +94,8 @@ def test_a_frame_that_matches_nothing_writes_in_full_unless_gated(n: int, m: int
     rows = (one.query(state) @ one.key(frame).T).softmax(-1)
     torch.testing.assert_close(rows.sum(-1), torch.ones(n, dtype=torch.float64), rtol=0, atol=1e-12)
     mean_key = one.key(frame).mean(0)
-    against = (
-        mean_key / mean_key.square().sum()
-    )  # however small the mean key is: the mean logit falls by 1000 / sqrt(5)
+    # However small the mean key is, the mean logit falls by 1000 / sqrt(5).
+    against = mean_key / mean_key.square().sum()
     hostile = state - 1000 * against @ torch.linalg.inv(one.query.weight).T  # type: ignore[union-attr]
     assert one.rate(hostile, frame).max() < 1e-3
     assert one.step(hostile, frame).norm() > 1e-3, "ungated it still writes"
