@@ -11,6 +11,7 @@ from PIL import Image
 from longtake.errors import InputError, OutputError
 from longtake.synthetic.config import WorldConfig
 from longtake.synthetic.effects import develop, noise
+from longtake.synthetic.patterns import COUNT
 from longtake.synthetic.shade import trilinear
 from longtake.synthetic.takes import contact_sheet, write_take, write_world
 from longtake.synthetic.textures import HERE, LEVEL_START, PER_TILE, TILE, attribution, load_textures, read_tiles
@@ -32,7 +33,7 @@ def test_every_tile_is_attributed_and_the_atlas_is_small() -> None:
 def test_mip_levels_hold_the_tiles_and_their_means() -> None:
     textures = load_textures()
     tiles = read_tiles()
-    assert textures.texels.shape == (textures.count * PER_TILE,)
+    assert textures.texels.shape == ((textures.count + COUNT) * PER_TILE,)
     texel = textures.texels[5 * PER_TILE + 3 * TILE + 7].item()
     assert [texel & 255, texel >> 8 & 255, texel >> 16] == tiles[5, 3, 7].tolist()
     last = textures.texels[9 * PER_TILE + LEVEL_START[-1]].item()

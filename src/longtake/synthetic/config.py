@@ -45,8 +45,9 @@ class WorldConfig:
     drone_share: float = 0.08  # cameras that fly
     car_share: float = 0.4  # of the takes in streets, those from a car
     fov: tuple[float, float] = (45.0, 90.0)  # horizontal field of view of the long side
-    mesh_share: float = 0.6  # takes in rooms furnished with meshes
+    mesh_share: float = 0.5  # takes in rooms furnished with meshes
     street_share: float = 0.08  # takes in streets
+    painted_share: float = 0.5  # of the takes in rooms, those painted in patterns of any colours
     people_share: float = 0.15  # of two places for a person in such takes, how many are taken
     shadow_share: float = 0.6  # takes with shadows, where `shadows` is set
     shadows: bool = True  # shadow rays to the strongest lamp; False leaves their code out altogether
@@ -59,13 +60,14 @@ class WorldConfig:
 
 
 def worlds() -> dict[str, WorldConfig]:
-    """The mixture that models are trained on, its parts apart, and the world that version 1 of the model saw."""
+    """The mixture that models are trained on, its parts apart, and the world that versions 1 and 2 of the model saw."""
     mixture = WorldConfig()
-    bare = replace(mixture, mesh_share=0.0, street_share=0.0)
+    bare = replace(mixture, mesh_share=0.0, street_share=0.0, painted_share=0.0)
     return {
         "mixture": mixture,
         "bare": bare,
-        "furnished": replace(mixture, mesh_share=1.0, street_share=0.0),
+        "furnished": replace(mixture, mesh_share=1.0, street_share=0.0, painted_share=0.0),
+        "painted": replace(mixture, street_share=0.0, painted_share=1.0),
         "streets": replace(mixture, street_share=1.0),
         "first": replace(
             bare,

@@ -17,6 +17,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from longtake.synthetic.patterns import COUNT, pattern_tiles
+
 TILE = 128
 LEVELS = 8
 LEVEL_START = tuple(sum((TILE >> k) ** 2 for k in range(level)) for level in range(LEVELS))
@@ -27,10 +29,13 @@ HERE = Path(__file__).parent
 
 @dataclass(frozen=True, slots=True)
 class Textures:
-    """Packed tiles on a device. `ranges[use]` is the half-open span of tile numbers with that use."""
+    """Packed tiles on a device. `ranges[use]` is the half-open span of tile numbers with that use.
+
+    The atlas comes first; patterns (see `patterns`), use "pattern", follow it.
+    """
 
     texels: Tensor  # (K * PER_TILE,) int32
-    count: int
+    count: int  # tiles of the atlas
     ranges: dict[str, tuple[int, int]]
 
 
@@ -63,7 +68,7 @@ def pack(tiles: Tensor) -> Tensor:
 
 
 def load_textures(device: torch.device | str = "cpu") -> Textures:
-    """Load the shipped atlas onto a device, once per device (112 MB)."""
+    """Load the shipped atlas, and draw the patterns, onto a device, once per device (157 MB)."""
     return _load(str(torch.device(device)))
 
 
@@ -71,4 +76,5 @@ def load_textures(device: torch.device | str = "cpu") -> Textures:
 def _load(device: str) -> Textures:
     uses = [row["use"] for row in attribution()]
     ranges = {use: (uses.index(use), uses.index(use) + uses.count(use)) for use in USES if use in uses}
-    return Textures(pack(read_tiles()).to(device), len(uses), ranges)
+    ranges["pattern"] = (len(uses), len(uses) + COUNT)
+    return Textures(pack(torch.cat([read_tiles(), pattern_tiles(TILE)])).to(device), len(uses), ranges)

@@ -18,6 +18,7 @@ from longtake.synthetic.meshcast import closer, shaded
 from longtake.synthetic.meshes import Meshes, load_meshes
 from longtake.synthetic.movers import walk_people
 from longtake.synthetic.optics import Optics, build_optics, smear
+from longtake.synthetic.painted import repaint, scatter
 from longtake.synthetic.paths import build_intrinsics, build_paths
 from longtake.synthetic.raycast import Rays, Vector, hits, nearest, pixel_rays
 from longtake.synthetic.rooms import build_scenes, clear_path, floor_map, room_sizes
@@ -169,7 +170,9 @@ def plan_takes(
     optics = build_optics(u, config, room_from_cam) if bent and config.effects else None
     if meshes is not None:
         scenes = furnish(u, config, scenes, textures, meshes, street, room, points)
-    scenes = clear_path(scenes, points, near)
+    painted = u.chance(config.painted_share) & ~street
+    scenes = scatter(u, scenes, painted & ~room & u.chance(0.7))
+    scenes = clear_path(repaint(u, scenes, textures, painted), points, near)
     if meshes is not None:
         scenes = replace(scenes, floor=floor_map(scenes))
     return Plan(scenes, room_from_cam, intrinsics, camera, optics, meshes)

@@ -7,6 +7,7 @@ log.jsonl; weights (the moving average) go to average.safetensors, the raw ones 
 
 from __future__ import annotations
 
+import gc
 import json
 import math
 import os
@@ -170,6 +171,7 @@ class Trainer:
     def drop_steps(self) -> None:
         """Free the graphs of a stage that is over."""
         self.steps.clear()
+        gc.collect()  # graphs lie in reference cycles: their memory would stay beside the next stage's
         if self.gpu:
             torch.cuda.synchronize()
             torch.cuda.empty_cache()

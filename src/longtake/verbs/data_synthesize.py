@@ -23,7 +23,7 @@ def main(
     no_shadows: bool = False,
     lens: bool = False,
     layout: str = "rgbd",
-    world: Literal["mixture", "bare", "furnished", "streets", "first"] = "mixture",
+    world: Literal["mixture", "bare", "furnished", "painted", "streets", "first"] = "mixture",
 ) -> None:
     """Draw procedural rooms and walks through them, and write each as an RGB-D folder; sheet.png and film.mp4 show all.
 
