@@ -27,7 +27,7 @@ def main(  # noqa: PLR0913
     align: Path | None = None,
     quiet: bool = False,
 ) -> None:
-    """Export a take: ply, colmap, colmap-bin, nerfstudio, glb, splat, tum, kitti, euroc, png16, npz, rrd.
+    """Export a take: ply, colmap, colmap-bin, nerfstudio, glb, mesh, splat, tum, kitti, euroc, png16, npz, rrd.
 
     Separate several formats by commas. docs/exports.md says which tool opens what.
 
@@ -36,7 +36,8 @@ def main(  # noqa: PLR0913
         format: One or more of the formats above.
         to: File or folder to write (with several formats, the folder for all); by default exports/ in the take.
         keep_percentile: Keep the surest so many percent of the points.
-        voxel: Keep only the surest point of each cube with sides of this length, in units of the take.
+        voxel: Keep only the surest point of each cube with sides of this length, in units of the take; of a mesh, its
+            resolution.
         max_points: Keep at most so many points, evenly spread over the take.
         source: The video or folder that the take was made from: pictures in its own size. By default the pictures that
             the model saw, with intrinsics to match.
