@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A surface: the depth maps fused into a truncated signed distance (Curless and Levoy 1996), its zero level as triangles.
+"""A surface: depth maps fused into a truncated signed distance (Curless and Levoy 1996), its zero level as triangles.
 
 Open3D (extra `mesh`) keeps the distance in a sparse grid of voxels, so memory follows the surface, not the room.
 """
@@ -30,9 +30,9 @@ _SAMPLE = 64  # frames that tell the size of the scene
 def write_mesh(path: Path, take: Take, *, keep_percentile: float = 100.0, voxel: float | None = None) -> None:
     """Write a PLY of triangles with colours and normals, in the take's world; normals face the cameras.
 
-    keep_percentile: as for points: of each frame, the surest so many percent of the pixels that the cloud was drawn from.
-    voxel: side in units of the take; by default one and a half pixels at the median depth, at most 512 of them across the
-    scene. Pixels at edges of depth are left out, and in takes of 10 frames or more what was seen once only (of 20: twice).
+    keep_percentile: of each frame, the surest so many percent of the pixels that the cloud was drawn from.
+    voxel: side in units of the take; by default one and a half pixels at the median depth, and at most 512 along the
+    scene. Left out are pixels at edges of depth and, in takes of 10 frames or more, what one frame alone saw.
     Raises InputError, OSError, MissingExtra.
     """
     o3d = _open3d()

@@ -130,7 +130,7 @@ def export(
 ) -> Path:
     """Write a take in another tool's format; return the file or folder, by default exports/NAME in the take's folder.
 
-    format: a name of FORMATS. keep_percentile, voxel, max_points: which points, see `select_points`; of a mesh, see `write_mesh`.
+    format: a name of FORMATS. keep_percentile, voxel, max_points: which points, see `select_points` and `write_mesh`.
     originals: the source's frames, for formats with pictures; without them, the pictures that the model saw.
     depth_scale: of png16. align: a known trajectory, into whose world everything is brought, see `align_take`.
     A file or folder of that name is replaced. Raises InputError, OutputError, MissingExtra.
