@@ -192,7 +192,7 @@ class Streams:
         if not isinstance(frame, Frame):
             frame = Frame(image=np.asarray(frame), time=float(self.frames[i]), index=self.frames[i])
         image, pixel_map = self.model.prepare(frame.image)
-        return Shown(image, pixel_map, frame.index, frame.time, frame.name)
+        return Shown(image, pixel_map, frame.index, frame.time, frame.name, frame.intrinsics)
 
     @torch.no_grad()
     def _step_group(self, members: list[int], group: list[Shown], update: bool, due: list[bool]) -> list[Prediction]:
@@ -213,7 +213,7 @@ class Streams:
                 world_from_chunk=self.state.world_from_chunk.index_copy(0, index, new.to(chain.dtype))
             )
         rows = [*self.shown[members[0]], *group] if len(heads.pose) > len(group) else group
-        heads, words = self.cameras.apply(heads, [row.pixel_map for row in rows])
+        heads, words = self.cameras.apply(heads, [r.pixel_map for r in rows], [r.intrinsics for r in rows])
         metric, scaled = self.model.config.is_metric, self.join != "exact"
         predictions = predictions_of(heads, chain, rows, metric, words, codes, scaled=scaled)
         for i, shown, reset in zip(members, group, due, strict=True):
