@@ -47,7 +47,8 @@ class Lens:
         distortion = tuple(float(each) for each in self.distortion)
         if len(distortion) not in _COUNTS or not np.isfinite(distortion).all():
             raise InputError(
-                f"distortion={list(distortion)}; wanted 4, 5 or 8 numbers in OpenCV's order: k1 k2 p1 p2 [k3 [k4 k5 k6]]"
+                f"distortion={list(distortion)}; wanted 4, 5 or 8 numbers in OpenCV's order: k1 k2 p1 p2 [k3 "
+                "[k4 k5 k6]]"
             )
         object.__setattr__(self, "distortion", distortion if any(distortion) else ())
 
@@ -101,8 +102,8 @@ class Undistortion:
             self._maps = x, y
         if scale is None or _folds(x, y):
             raise InputError(
-                f"distortion={list(lens.distortion)} folds pictures of {size[0]}x{size[1]} over: these coefficients are "
-                "not of this camera, or not in the order k1 k2 p1 p2 k3."
+                f"distortion={list(lens.distortion)} folds pictures of {size[0]}x{size[1]} over: these coefficients "
+                "are not of this camera, or not in the order k1 k2 p1 p2 k3."
             )
 
     def __call__(self, image: np.ndarray) -> np.ndarray:

@@ -37,9 +37,7 @@ def require_opencv(what: str = "solving cameras from pointmaps") -> ModuleType:
     try:
         import cv2
     except ImportError as error:
-        raise MissingExtra(
-            f"{what} needs OpenCV, which is not installed: pip install 'longtake[solve]'"
-        ) from error
+        raise MissingExtra(f"{what} needs OpenCV, which is not installed: pip install 'longtake[solve]'") from error
     return cv2
 
 

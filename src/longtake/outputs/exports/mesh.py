@@ -132,7 +132,7 @@ def _write(o3d: ModuleType, path: Path, mesh: object) -> None:
 
 def _open3d() -> ModuleType:
     try:
-        import open3d
+        import open3d  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise MissingExtra("a mesh is fused by Open3D, which is not installed: pip install 'longtake[mesh]'") from error
     return open3d

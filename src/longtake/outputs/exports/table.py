@@ -12,7 +12,7 @@ from pathlib import Path
 
 from longtake.errors import InputError, OutputError
 from longtake.frame import Frame
-from longtake.outputs.align import align_take
+from longtake.outputs.align import align_take, scale_take
 from longtake.outputs.exports.colmap import write_binary, write_text
 from longtake.outputs.exports.depths import write_npz, write_png16
 from longtake.outputs.exports.gltf import write_glb
@@ -127,12 +127,14 @@ def export(
     originals: Iterable[Frame] | None = None,
     depth_scale: float = 1000.0,
     align: Trajectory | None = None,
+    scale: float | None = None,
 ) -> Path:
     """Write a take in another tool's format; return the file or folder, by default exports/NAME in the take's folder.
 
     format: a name of FORMATS. keep_percentile, voxel, max_points: which points, see `select_points` and `write_mesh`.
     originals: the source's frames, for formats with pictures; without them, the pictures that the model saw.
     depth_scale: of png16. align: a known trajectory, into whose world everything is brought, see `align_take`.
+    scale: metres that a unit of the take is known to be, instead.
     A file or folder of that name is replaced. Raises InputError, OutputError, MissingExtra.
     """
     chosen, take = find_format(format), read_take(folder)
@@ -142,6 +144,8 @@ def export(
         raise InputError(f"{take.folder}: no frame has a pose: there is nothing to export.")
     if align is not None:
         take, _ = align_take(take, align)
+    elif scale is not None:
+        take = scale_take(take, scale)
     target = Path(to) if to is not None else take.folder / "exports" / chosen.name
 
     def choose() -> Points:
