@@ -37,7 +37,7 @@ def runs(work: Path, video: str) -> list[tuple[str, list[str]]]:
     """What is run, in this order: a name, and the words of the command line. Later ones use what earlier ones left."""
     out, few = str(work / "out"), ["--max-frames", "2", "--quiet", "--device", "cpu"]
     take = ["reconstruct", video, *few]
-    world = str(work / "world")
+    world, once = str(work / "world"), ["--max-steps", "1", "--held-out", "1"]
     every = "ply,colmap,colmap-bin,nerfstudio,glb,splat,tum,kitti,euroc,png16,npz"
     return [
         ("reconstruct", [*take, "--out", out, "--state", str(work / "state.safetensors")]),
@@ -64,7 +64,7 @@ def runs(work: Path, video: str) -> list[tuple[str, list[str]]]:
         ("evaluate", ["evaluate", "rgbd", world, "--size", "64"]),
         (
             "train",
-            ["train", "--out", str(work / "train"), "--curriculum", "toy", "--max-steps", "1"],
+            ["train", "--out", str(work / "train"), "--curriculum", "toy", *once],
         ),
         ("convert", ["convert", str(work / "none.pth")]),
         ("models", ["models"]),

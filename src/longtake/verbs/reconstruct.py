@@ -82,14 +82,9 @@ def main(  # noqa: PLR0913
         json: Print one JSON object at the end, and nothing else, on stdout.
         quiet: Print errors and notes of damage only (with --json: and the object).
     """
-    from longtake.errors import InputError
-    from longtake.geometry.camera import camera_matrix
-    from longtake.geometry.lens import Lens
+    from longtake.verbs._camera import camera_options
     from longtake.verbs._take import Wishes, run_take
 
-    known = camera_matrix(*intrinsics) if intrinsics else None
-    if distortion is not None and (known is None or lens is not None):
-        raise InputError("--distortion goes with --intrinsics FX FY CX CY; a --lens file holds its own.")
     return run_take(
         source,
         out or default_folder(source),
@@ -104,8 +99,7 @@ def main(  # noqa: PLR0913
         window=window,
         budget=budget,
         camera=camera,
-        intrinsics=None if distortion else known,
-        lens=Lens(known, distortion) if known is not None and distortion else lens,
+        **camera_options(intrinsics, distortion, lens),
         timestamps=timestamps,
         revise=revise,
         size=size,
