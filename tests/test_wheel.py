@@ -40,7 +40,6 @@ NEEDS = {  # which extra a run wants; all others want none
     "reconstruct --distortion": "solve",
     "reconstruct --loop-closure": "eval",
     "reconstruct --weights hub": "hub",
-    "evaluate": "eval",
     "view": "view",
     "serve": "serve",
 }
