@@ -14,6 +14,7 @@ from longtake.errors import InputError
 from longtake.frame import Heads, PixelMap
 from longtake.geometry.camera import intrinsics_from_focal
 from longtake.geometry.focal import focal_weiszfeld
+from longtake.geometry.lens import checked_matrix
 from longtake.geometry.pose import pose7_from_matrix
 from longtake.geometry.solve import require_opencv, solve_camera
 
@@ -37,32 +38,33 @@ class CameraChoice:
         if camera not in get_args(Camera):
             raise InputError(f"camera={camera!r}; there are 'head' (what the model says) and 'solve' (from its points)")
         if intrinsics is not None:
-            intrinsics = np.array(intrinsics, np.float64)
-            fits = intrinsics.shape == (3, 3) and np.isfinite(intrinsics).all()
-            if not (fits and intrinsics[0, 0] > 0 and intrinsics[1, 1] > 0 and (intrinsics[2] == (0, 0, 1)).all()):
-                raise InputError(
-                    f"intrinsics={intrinsics.tolist()}; wanted a 3x3 camera matrix [[fx, 0, cx], [0, fy, cy], "
-                    "[0, 0, 1]] in pixels of the original frames"
-                )
+            intrinsics = checked_matrix(intrinsics)
         if camera == "solve":
             require_opencv()
         return cls(camera, intrinsics)  # type: ignore[arg-type]
 
-    def apply(self, heads: Heads, maps: Sequence[PixelMap]) -> tuple[Heads, list[str]]:
+    def apply(
+        self, heads: Heads, maps: Sequence[PixelMap], own: Sequence[np.ndarray | None] = ()
+    ) -> tuple[Heads, list[str]]:
         """Replace the cameras of n views by the chosen ones; also say where each pose comes from.
 
-        maps: how each view's original frame became its image. A pose that its points do not fix stays the head's, and
-        the words say so and why: nothing is lost.
+        maps: how each view's original frame became its image. own: matrices that frames bring with them, in pixels of
+        the original; they go before the stream's. A pose that its points do not fix stays the head's, and the words say
+        so and why: nothing is lost.
         """
         count = len(heads.pose)
-        if self.intrinsics is not None:
-            known = np.stack([each.to_model(self.intrinsics) for each in maps])
-            intrinsics = torch.from_numpy(known).to(heads.pose)
-        elif self.camera == "head":
+        known = [self.intrinsics if k is None else k for k in own or [None] * count]
+        if self.camera == "head" and all(k is None for k in known):
             return heads, ["head"] * count
-        else:
+        intrinsics = heads.intrinsics if self.camera == "head" else None
+        if intrinsics is None:
             height, width = heads.points_self.shape[1:3]
             intrinsics = intrinsics_from_focal(focal_weiszfeld(heads.points_self), height, width)
+        rows = [
+            said if k is None else torch.from_numpy(view.to_model(k)).to(heads.pose)
+            for said, k, view in zip(intrinsics, known, maps, strict=True)
+        ]
+        intrinsics = torch.stack(rows)
         heads = replace(heads, intrinsics=intrinsics)
         if self.camera == "head":
             return heads, ["head"] * count

@@ -13,8 +13,17 @@ from importlib.util import find_spec
 
 LIBRARIES = ("torch", "numpy", "safetensors", "av", "pillow", "tyro", "rich")
 DECODERS = ("h264", "hevc", "vp9", "av1", "mpeg4", "mjpeg")
-# What pip calls it: the library that it brings.
-EXTRAS = {"eval": "scipy", "view": "viser", "rerun": "rerun_sdk", "serve": "fastapi"}
+# What pip calls it: the module that it brings, and what that comes with, where its name is another.
+EXTRAS = {
+    "eval": "scipy",
+    "solve": "cv2",
+    "mesh": "open3d",
+    "view": "viser",
+    "rerun": "rerun_sdk",
+    "serve": "fastapi",
+    "hub": "huggingface_hub",
+}
+DISTRIBUTIONS = {"cv2": ("opencv-python-headless", "opencv-python"), "open3d": ("open3d-cpu", "open3d")}
 ENOUGH_DISK = 1_000_000_000  # bytes; the demo leaves far less
 
 
@@ -75,7 +84,8 @@ def _decoders() -> Iterator[Check]:
 def _extras() -> Iterator[Check]:
     for extra, library in EXTRAS.items():
         if find_spec(library):
-            yield Check(f"[{extra}]", f"{library} {_version(library)}", "ok")
+            versions = map(_version, DISTRIBUTIONS.get(library, (library,)))
+            yield Check(f"[{extra}]", f"{library} {next(filter(None, versions), '')}".rstrip(), "ok")
         else:
             yield Check(f"[{extra}]", f"{library} is not installed", "missing", f"pip install 'longtake[{extra}]'")
 

@@ -29,6 +29,7 @@ class Frame:
     time: float  # seconds since the start of the source
     index: int  # position in the source, counted before stride and start
     name: str = ""  # file name, or the source's name and the index
+    intrinsics: np.ndarray | None = None  # (3, 3) in pixels of image, where the camera is known
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,11 +27,21 @@ class Shown:
     index: int
     time: float  # seconds
     name: str
+    intrinsics: np.ndarray | None = None  # (3, 3) in pixels of the original frame, where it is known
 
 
 def facts_of(frames: Sequence[Shown]) -> list[dict[str, Any]]:
     """All but the pictures, as plain values for JSON."""
-    return [{"map": asdict(f.pixel_map), "index": f.index, "time": f.time, "name": f.name} for f in frames]
+    return [
+        {
+            "map": asdict(f.pixel_map),
+            "index": f.index,
+            "time": f.time,
+            "name": f.name,
+            "intrinsics": None if f.intrinsics is None else f.intrinsics.tolist(),
+        }
+        for f in frames
+    ]
 
 
 def shown_from(facts: Sequence[dict[str, Any]], images: Tensor | None) -> list[Shown]:
@@ -46,6 +56,7 @@ def shown_from(facts: Sequence[dict[str, Any]], images: Tensor | None) -> list[S
             index=fact["index"],
             time=fact["time"],
             name=fact["name"],
+            intrinsics=None if fact.get("intrinsics") is None else np.array(fact["intrinsics"], np.float64),
         )
         for fact, picture in zip(facts, pictures, strict=True)
     ]

@@ -8,7 +8,7 @@ import shutil
 import tempfile
 import time
 import weakref
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from itertools import chain
@@ -24,12 +24,13 @@ from longtake.continuity.archive import Archive
 from longtake.continuity.trigger import ResetTrigger
 from longtake.errors import CapabilityError, InputError, OutputError
 from longtake.frame import Prediction
+from longtake.geometry.lens import Lens
 from longtake.memory.keep import Keep
 from longtake.meter import finish_work, peak_bytes, start_counting
 from longtake.outputs import Cloud, Recorder, Run, clear_earlier_take, read_ply, read_tum
 from longtake.revisions import Revisions
 from longtake.rules import Rule
-from longtake.sources import Source, open_source
+from longtake.sources import Source, open_known, resolve_lens
 from longtake.stream import Stream
 
 
@@ -110,6 +111,8 @@ def reconstruct(
     budget: int | None = None,
     camera: str = "head",
     intrinsics: np.ndarray | None = None,
+    lens: Lens | str | os.PathLike[str] | None = None,
+    timestamps: str | os.PathLike[str] | Mapping[int, float] | Sequence[float] | None = None,
     revise: bool = False,
     out: str | os.PathLike[str] | None = None,
     size: int | None = None,
@@ -138,6 +141,11 @@ def reconstruct(
     window, budget: bounds of memories that grow with the take; see `Model.streams`.
     camera: "head" takes poses from the model, "solve" solves them from its points (extra `solve`).
     intrinsics: (3, 3) the camera's matrix in pixels of the source's frames, if it is known.
+    lens: more that is known of it: a `Lens`, whose distortion is taken out of the frames first (extra `solve`); a file
+        that `longtake.sources.read_lens` reads; or "exif", for photos. Then all that is said and written of cameras
+        and pictures is of the undistorted ones.
+    timestamps: seconds by the frame's index in the source, or a file of them (longtake.sources.timestamps); where it
+        knows more than the source. `start`, `end` and `fps` then go by them.
     revise: for full attention, write each frame as it was last said, once it leaves the window, or at the end where
         there is none. Until then it is held in memory. By default frames are written at once, as they were first said.
     size: the longer side of the image that the model sees, in pixels; by default what the model was trained for.
@@ -149,7 +157,11 @@ def reconstruct(
     Raises InputError (also where no frame comes), CheckpointError, CapabilityError, OutputError, MissingExtra; and
     Interrupted, a KeyboardInterrupt that carries the scene so far.
     """
-    take = open_source(source, stride=stride, fps=fps, start=start, end=end, max_frames=max_frames)
+    lens = resolve_lens(lens)
+    if lens is not None and intrinsics is not None:
+        raise InputError("intrinsics and lens both say what the camera is; give one: Lens(intrinsics, distortion).")
+    chosen = {"stride": stride, "fps": fps, "start": start, "end": end, "max_frames": max_frames}
+    take = open_known(source, lens=lens, timestamps=timestamps, **chosen)
     if isinstance(model, str):
         model = registry.load(model, weights, device=device, size=size)
     elif weights is not None or size is not None or device != "auto":
@@ -182,6 +194,8 @@ def reconstruct(
         "camera": camera,
         "revise": revise,
         "intrinsics": stream.describe()["intrinsics"],
+        "lens": lens.to_dict() if isinstance(lens, Lens) else lens,
+        "timestamps": timestamps if isinstance(timestamps, str | os.PathLike | None) else "given",
         "size": size,
         "stride": stride,
         "fps": fps,

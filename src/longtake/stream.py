@@ -8,7 +8,7 @@ frames in, predictions out, several takes at once, resets with the overlap frame
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Generator, Iterable, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from longtake.errors import CapabilityError, CheckpointError, InputError, Output
 from longtake.families.contract import Family
 from longtake.families.cut3r import STREAMING, Cut3r
 from longtake.files import save_tensors
+from longtake.flow import predict, predict_async
 from longtake.frame import PATCH, Exchange, Flags, Frame, Heads, Policy, Prediction, State, Tokens, Views
 from longtake.memory.keep import Keep
 from longtake.predictions import Shown, facts_of, predictions_of, shown_from
@@ -192,7 +193,7 @@ class Streams:
         if not isinstance(frame, Frame):
             frame = Frame(image=np.asarray(frame), time=float(self.frames[i]), index=self.frames[i])
         image, pixel_map = self.model.prepare(frame.image)
-        return Shown(image, pixel_map, frame.index, frame.time, frame.name)
+        return Shown(image, pixel_map, frame.index, frame.time, frame.name, frame.intrinsics)
 
     @torch.no_grad()
     def _step_group(self, members: list[int], group: list[Shown], update: bool, due: list[bool]) -> list[Prediction]:
@@ -213,7 +214,7 @@ class Streams:
                 world_from_chunk=self.state.world_from_chunk.index_copy(0, index, new.to(chain.dtype))
             )
         rows = [*self.shown[members[0]], *group] if len(heads.pose) > len(group) else group
-        heads, words = self.cameras.apply(heads, [row.pixel_map for row in rows])
+        heads, words = self.cameras.apply(heads, [r.pixel_map for r in rows], [r.intrinsics for r in rows])
         metric, scaled = self.model.config.is_metric, self.join != "exact"
         predictions = predictions_of(heads, chain, rows, metric, words, codes, scaled=scaled)
         for i, shown, reset in zip(members, group, due, strict=True):
@@ -344,6 +345,16 @@ class Stream(Streams):
         (prediction,) = super().step([frames], update=update, reset=reset)
         assert prediction is not None
         return prediction
+
+    def run(self, frames: Iterable[Frame | np.ndarray]) -> Generator[Prediction, None, None]:
+        """Yield the prediction of each frame; closing the generator closes the source."""
+        return predict(self, frames)
+
+    def run_async(
+        self, frames: Iterable[Frame | np.ndarray] | AsyncIterable[Frame | np.ndarray], *, ahead: int = 1
+    ) -> AsyncGenerator[Prediction, None]:
+        """Yield the prediction of each frame to asyncio, computed in a thread; see `flow.predict_async`."""
+        return predict_async(self, frames, ahead=ahead)
 
 
 def _last(heads: Heads, count: int) -> Heads:

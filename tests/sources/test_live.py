@@ -9,10 +9,15 @@ import time
 from pathlib import Path
 
 import av
+import numpy as np
 import pytest
 from stream_server import SIZE, StreamServer, number_of, numbered
 
+from longtake import cli
 from longtake.errors import InputError
+from longtake.geometry.camera import camera_matrix
+from longtake.geometry.lens import Lens, Undistortion
+from longtake.outputs.take import read_take
 from longtake.sources import LiveSource
 from longtake.sources.address import parse_address
 from longtake.sources.selection import Selection
@@ -104,3 +109,17 @@ def test_addresses_keep_their_secrets_and_cannot_lead_to_files() -> None:
 def test_what_is_no_live_source_is_named(source: str) -> None:
     with pytest.raises(InputError, match="not a live source"):
         parse_address(source)
+
+
+def test_a_known_live_camera_is_undistorted(tmp_path: Path) -> None:
+    pytest.importorskip("cv2", reason="needs the extra solve")
+    words = ["--size", "64", "--max-frames", "2", "--patience", "0", "--quiet", "--out", str(tmp_path / "out")]
+    words += ["--intrinsics", "100", "101", "63", "48", "--distortion", "-0.1", "0.01", "0", "0", "0"]
+    with StreamServer(15) as server:
+        assert cli.main(["live", server.url, *words]) == 0
+    lens = Lens(camera_matrix(100, 101, 63, 48), (-0.1, 0.01, 0, 0, 0))
+    frames = read_take(tmp_path / "out").frames
+    assert len(frames) == 2
+    for frame in frames:
+        assert frame.intrinsics_original is not None
+        np.testing.assert_allclose(frame.intrinsics_original, Undistortion(lens, SIZE).intrinsics, atol=1e-3)

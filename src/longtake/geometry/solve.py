@@ -32,14 +32,12 @@ class Solved:
         return self.world_from_cam is not None
 
 
-def require_opencv() -> ModuleType:
-    """Import OpenCV. Raises MissingExtra, which says what to install."""
+def require_opencv(what: str = "solving cameras from pointmaps") -> ModuleType:
+    """Import OpenCV. Raises MissingExtra, which says what to install for what."""
     try:
         import cv2
     except ImportError as error:
-        raise MissingExtra(
-            "solving cameras from pointmaps needs OpenCV, which is not installed: pip install 'longtake[solve]'"
-        ) from error
+        raise MissingExtra(f"{what} needs OpenCV, which is not installed: pip install 'longtake[solve]'") from error
     return cv2
 
 

@@ -58,8 +58,19 @@ def align_take(take: Take, known: Trajectory, *, apart: float = _APART) -> tuple
     similarity = align(centres[ours], known.world_from_cam[theirs, :3, 3])
     apart_by = similarity.points(centres[ours]) - known.world_from_cam[theirs, :3, 3]
     error = float(np.sqrt(np.square(apart_by).sum(-1).mean()))
+    return _moved(take, similarity), Alignment(similarity, len(ours), error)
+
+
+def scale_take(take: Take, scale: float) -> Take:
+    """Return the take in metres, of which one of its units is `scale`. Raises InputError where that is no length."""
+    if not (np.isfinite(scale) and scale > 0):
+        raise InputError(f"scale {scale:g}: give a number above 0, the metres of one unit of the take.")
+    return _moved(take, Similarity(scale, np.eye(3), np.zeros(3)))
+
+
+def _moved(take: Take, similarity: Similarity) -> Take:
     moved = tuple(
         frame if frame.world_from_cam is None else replace(frame, world_from_cam=similarity.poses(frame.world_from_cam))
         for frame in take.frames
     )
-    return replace(take, frames=moved, is_metric=True, similarity=similarity), Alignment(similarity, len(ours), error)
+    return replace(take, frames=moved, is_metric=True, similarity=similarity)

@@ -24,8 +24,10 @@ CONVENTIONS = {
     "intrinsics_original": "3x3 in pixels of the upright original frame (original_size); the same centres",
     "camera": "where the pose comes from: head (the model says it), solve (from its points), or why the solve failed",
     "tracking": "whether the frame could be followed from those before it: ok, weak or lost",
+    "lens": "what was known of the camera: null, exif, or its matrix and distortion; frames of a lens with distortion "
+    "were undistorted first, and every matrix and picture here is of the undistorted camera",
     "size": "[width, height]",
-    "time": "seconds since the start of the source",
+    "time": "seconds since the start of the source, or as the file of timestamps says",
     "index": "position in the source, counted before stride and start",
     "depth": "16-bit PNG in pixels of size: z = value / scale, see depth/depth.json",
     "confidence": "16-bit PNG in pixels of size: confidence = 2 ** (value / 4096)",
@@ -75,13 +77,17 @@ def read_lines(path: Path) -> Iterator[dict[str, Any]]:
                 yield record
 
 
-def assemble_cameras(part: Path, path: Path, *, is_metric: bool) -> None:
-    """Write cameras.json from the frames' lines, one frame at a time. Raises OSError."""
+def assemble_cameras(part: Path, path: Path, *, is_metric: bool, lens: Any = None) -> None:
+    """Write cameras.json from the frames' lines, one frame at a time. Raises OSError.
+
+    lens: what was known of the camera, in plain values.
+    """
     head = {
         "format": "longtake-cameras/1",
         "conventions": CONVENTIONS,
         "unit": "metre" if is_metric else "scene unit",
         "is_metric": is_metric,
+        "lens": lens,
     }
     with replacing(path) as draft, open(draft, "w", encoding="utf-8") as file:
         file.write(json.dumps(head, indent=1)[:-2] + ',\n "frames": [')

@@ -195,7 +195,12 @@ class Recorder:
             attempt("the corrected path", lambda: self.tell(corrected=correct_take(out, correction)))
         assembled = attempt(
             names.CAMERAS,
-            lambda: assemble_cameras(out / names.CAMERA_LINES, out / names.CAMERAS, is_metric=self._is_metric),
+            lambda: assemble_cameras(
+                out / names.CAMERA_LINES,
+                out / names.CAMERAS,
+                is_metric=self._is_metric,
+                lens=self.run.options.get("lens"),
+            ),
         )
         attempt(names.DEPTH_NOTE, self._write_depth_note)
         attempt(names.MANIFEST, self._write_manifest)  # a second Ctrl-C while the report is drawn finds a whole folder

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from longtake.errors import InputError
+from longtake.geometry.lens import Lens
 from longtake.geometry.similarity import Similarity
 from longtake.outputs import takefiles as names
 from longtake.outputs.cameras import read_cameras, read_lines
@@ -84,6 +85,12 @@ class Take:
     def posed(self) -> list[TakeFrame]:
         """The frames that have a pose and intrinsics."""
         return [frame for frame in self.frames if frame.posed]
+
+    @property
+    def lens(self) -> Lens | None:
+        """The lens that was known, whose distortion the frames of the source have and those of the take do not."""
+        told = self.manifest.get("options", {}).get("lens")
+        return Lens.from_dict(told) if isinstance(told, dict) else None
 
     @property
     def scale(self) -> float:

@@ -25,9 +25,10 @@ def main(  # noqa: PLR0913
     source: str | None = None,
     depth_scale: float = 1000.0,
     align: Path | None = None,
+    scale: float | None = None,
     quiet: bool = False,
 ) -> None:
-    """Export a take: ply, colmap, colmap-bin, nerfstudio, glb, splat, tum, kitti, euroc, png16, npz, rrd.
+    """Export a take: ply, colmap, colmap-bin, nerfstudio, glb, mesh, splat, tum, kitti, euroc, png16, npz, rrd.
 
     Separate several formats by commas. docs/exports.md says which tool opens what.
 
@@ -36,12 +37,14 @@ def main(  # noqa: PLR0913
         format: One or more of the formats above.
         to: File or folder to write (with several formats, the folder for all); by default exports/ in the take.
         keep_percentile: Keep the surest so many percent of the points.
-        voxel: Keep only the surest point of each cube with sides of this length, in units of the take.
+        voxel: Keep only the surest point of each cube with sides of this length, in units of the take; of a mesh, its
+            resolution.
         max_points: Keep at most so many points, evenly spread over the take.
         source: The video or folder that the take was made from: pictures in its own size. By default the pictures that
             the model saw, with intrinsics to match.
         depth_scale: Values of png16 are depth times this: 1000 is common, TUM takes 5000, KITTI 256.
         align: A trajectory in TUM's format that is known to be right: everything is moved, turned and scaled to fit it.
+        scale: Metres that one unit of the take is known to be: everything is scaled by it.
         quiet: Print nothing.
     """
     from longtake.errors import InputError
@@ -57,6 +60,8 @@ def main(  # noqa: PLR0913
         raise InputError(f"no format in {format!r}. There are: {', '.join(FORMATS)}.")
     for name in names:
         find_format(name)
+    if scale is not None and align is not None:
+        raise InputError("--scale and --align both say how large the take is; give one.")
     known = None if align is None else read_tum(align)
     if known is not None and not quiet:
         _, found = align_take(read_take(take), known)
@@ -74,6 +79,7 @@ def main(  # noqa: PLR0913
                 originals=originals if source and FORMATS[name].originals else None,
                 depth_scale=depth_scale,
                 align=known,
+                scale=scale,
             )
         if not quiet:
             files = [path for path in written.rglob("*") if path.is_file()] if written.is_dir() else [written]

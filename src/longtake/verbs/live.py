@@ -19,6 +19,9 @@ def main(  # noqa: PLR0913
     reset_every: int | None = None,
     reset_when: str | None = None,
     join: Literal["exact", "scale", "sim3"] = "exact",
+    intrinsics: tuple[float, float, float, float] | None = None,
+    distortion: tuple[float, float, float, float, float] | None = None,
+    lens: Path | None = None,
     size: int | None = None,
     fps: float | None = None,
     seconds: float | None = None,
@@ -47,6 +50,10 @@ def main(  # noqa: PLR0913
         reset_when: Start the memory over by what is seen: spent:N (the rates have added up to N, 60 by default, and the
             confidence is down), cut, or spent:N+cut.
         join: How the chunks between resets meet: exact (as published), scale (same camera, its scale by depth) or sim3.
+        intrinsics: Focal lengths and centre FX FY CX CY of the camera in pixels of the source, if they are known.
+        distortion: With intrinsics: K1 K2 P1 P2 K3 of its lens as OpenCV has them, which is taken out of the frames
+            first (with the extra `solve`). Give 0 for what is not known.
+        lens: A file that holds all of this; see `longtake reconstruct --help`.
         size: Longer side of the image that the model sees, in pixels; by default the model's own.
         fps: Use at most so many frames a second.
         seconds: Stop so many seconds after the first frame.
@@ -63,6 +70,7 @@ def main(  # noqa: PLR0913
     from longtake.sources import LiveSource
     from longtake.sources.address import parse_address
     from longtake.sources.selection import Selection
+    from longtake.verbs._camera import camera_options
     from longtake.verbs._take import Wishes, run_take
 
     selection = Selection(fps=fps, end=seconds, max_frames=max_frames)
@@ -77,6 +85,7 @@ def main(  # noqa: PLR0913
         reset_every=reset_every,
         reset_when=reset_when,
         join=join,
+        **camera_options(intrinsics, distortion, None if lens is None else str(lens)),
         size=size,
         device=device,
         seed=seed,

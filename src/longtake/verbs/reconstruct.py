@@ -25,6 +25,9 @@ def main(  # noqa: PLR0913
     budget: int | None = None,
     camera: Literal["head", "solve"] = "head",
     intrinsics: tuple[float, float, float, float] | None = None,
+    distortion: tuple[float, float, float, float, float] | None = None,
+    lens: str | None = None,
+    timestamps: Path | None = None,
     revise: bool = False,
     size: int | None = None,
     stride: int = 1,
@@ -59,6 +62,11 @@ def main(  # noqa: PLR0913
         budget: A cache (streamvggt) keeps the keys of so many frames at most; by default all.
         camera: Poses as the model says them (head), or solved from its points (solve, with the extra `solve`).
         intrinsics: Focal lengths and centre FX FY CX CY of the camera in pixels of the source, if they are known.
+        distortion: With intrinsics: K1 K2 P1 P2 K3 of its lens as OpenCV has them, which is taken out of the frames
+            first (with the extra `solve`). Give 0 for what is not known.
+        lens: A file that holds all of this: COLMAP's cameras.txt, nerfstudio's transforms.json, cameras.json of a take,
+            or JSON with fx, fy, cx, cy, width, height, k1, ...; or exif: photos tell their focal length themselves.
+        timestamps: A file with the frames' times, `TIME` or `TIME NAME` a line; by default the video's own.
         revise: Full attention (vggt, fast3r): write each frame as it was last said, which is later.
         size: Longer side of the image that the model sees, in pixels; by default the model's own.
         stride: Use every so many-th frame.
@@ -74,7 +82,7 @@ def main(  # noqa: PLR0913
         json: Print one JSON object at the end, and nothing else, on stdout.
         quiet: Print errors and notes of damage only (with --json: and the object).
     """
-    from longtake.geometry.camera import camera_matrix
+    from longtake.verbs._camera import camera_options
     from longtake.verbs._take import Wishes, run_take
 
     return run_take(
@@ -91,7 +99,8 @@ def main(  # noqa: PLR0913
         window=window,
         budget=budget,
         camera=camera,
-        intrinsics=camera_matrix(*intrinsics) if intrinsics else None,
+        **camera_options(intrinsics, distortion, lens),
+        timestamps=timestamps,
         revise=revise,
         size=size,
         stride=stride,

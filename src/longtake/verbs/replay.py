@@ -20,6 +20,7 @@ OPTIONS = (
     "budget",
     "camera",
     "intrinsics",
+    "lens",
     "size",
     "stride",
     "fps",
@@ -54,7 +55,9 @@ def main(
     import numpy as np
 
     from longtake.errors import InputError
+    from longtake.geometry.lens import Lens
     from longtake.outputs.manifest import read_manifest, sha256_of
+    from longtake.outputs.take import read_take
     from longtake.registry import load
     from longtake.scene import reconstruct
 
@@ -68,6 +71,11 @@ def main(
     options["join"] = options["join"] or "exact"
     if options["intrinsics"] is not None:
         options["intrinsics"] = np.array(options["intrinsics"], np.float64)
+    if isinstance(options["lens"], dict):
+        options["lens"] = Lens.from_dict(options["lens"])
+    if old["options"].get("timestamps"):  # the take holds the times of its frames, and which these were
+        options |= {"timestamps": {frame.index: frame.time for frame in read_take(take).frames}}
+        options |= {"stride": 1, "fps": None, "start": None, "end": None}
     if old["status"] not in ("complete", "complete, with notes"):
         options["max_frames"] = old["frames"]  # as far as it came
     if not old.get("frames"):

@@ -12,10 +12,11 @@ from pathlib import Path
 
 from longtake.errors import InputError, OutputError
 from longtake.frame import Frame
-from longtake.outputs.align import align_take
+from longtake.outputs.align import align_take, scale_take
 from longtake.outputs.exports.colmap import write_binary, write_text
 from longtake.outputs.exports.depths import write_npz, write_png16
 from longtake.outputs.exports.gltf import write_glb
+from longtake.outputs.exports.mesh import write_mesh
 from longtake.outputs.exports.nerfstudio import write_nerfstudio
 from longtake.outputs.exports.points import Points, select_points
 from longtake.outputs.exports.rerun_file import write_rrd
@@ -36,6 +37,8 @@ class Job:
     choose: Callable[[], Points]  # the chosen points, read only where a format wants them
     originals: Iterable[Frame] | None
     depth_scale: float
+    keep_percentile: float
+    voxel: float | None
 
     def views(self) -> Iterable[View]:
         """Write the pictures into `images` and yield them."""
@@ -81,6 +84,11 @@ FORMATS: dict[str, Format] = {
     "glb": Format(
         "glTF: points, path and an animated camera", "take.glb", lambda job: write_glb(job.to, job.take, job.choose())
     ),
+    "mesh": Format(
+        "surface by TSDF fusion, PLY (extra: mesh)",
+        "mesh.ply",
+        lambda job: write_mesh(job.to, job.take, keep_percentile=job.keep_percentile, voxel=job.voxel),
+    ),
     "splat": Format(
         "start of a Gaussian splatting, PLY", "splat.ply", lambda job: write_splat(job.to, job.take, job.choose())
     ),
@@ -119,12 +127,14 @@ def export(
     originals: Iterable[Frame] | None = None,
     depth_scale: float = 1000.0,
     align: Trajectory | None = None,
+    scale: float | None = None,
 ) -> Path:
     """Write a take in another tool's format; return the file or folder, by default exports/NAME in the take's folder.
 
-    format: a name of FORMATS. keep_percentile, voxel, max_points: which points, see `select_points`.
+    format: a name of FORMATS. keep_percentile, voxel, max_points: which points, see `select_points` and `write_mesh`.
     originals: the source's frames, for formats with pictures; without them, the pictures that the model saw.
     depth_scale: of png16. align: a known trajectory, into whose world everything is brought, see `align_take`.
+    scale: metres that a unit of the take is known to be, instead.
     A file or folder of that name is replaced. Raises InputError, OutputError, MissingExtra.
     """
     chosen, take = find_format(format), read_take(folder)
@@ -134,12 +144,14 @@ def export(
         raise InputError(f"{take.folder}: no frame has a pose: there is nothing to export.")
     if align is not None:
         take, _ = align_take(take, align)
+    elif scale is not None:
+        take = scale_take(take, scale)
     target = Path(to) if to is not None else take.folder / "exports" / chosen.name
 
     def choose() -> Points:
         return select_points(take, keep_percentile=keep_percentile, voxel=voxel, max_points=max_points)
 
-    job = Job(take, target, choose, originals, depth_scale)
+    job = Job(take, target, choose, originals, depth_scale, keep_percentile, voxel)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         if to is None and target.is_dir():

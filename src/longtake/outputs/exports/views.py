@@ -13,6 +13,7 @@ from PIL import Image
 
 from longtake.errors import InputError
 from longtake.frame import Frame
+from longtake.geometry.lens import Undistortion
 from longtake.outputs.take import Take, TakeFrame
 
 QUALITY = 95  # of the JPEGs cut from an original: the next tool learns from them
@@ -33,7 +34,8 @@ def write_views(take: Take, folder: Path, originals: Iterable[Frame] | None) -> 
     """Write a JPEG for each frame with a pose and yield its view.
 
     originals: the frames of the source, at least those of the take in its order; without them, the pictures that the
-    model saw, with intrinsics of their size. Raises InputError where the originals are not those of the take.
+    model saw, with intrinsics of their size. Where the take knew its lens, they are undistorted as they were for it.
+    Raises InputError where the originals are not those of the take, MissingExtra without OpenCV for undistortion.
     """
     folder.mkdir(parents=True, exist_ok=True)
     if originals is None:
@@ -46,6 +48,7 @@ def write_views(take: Take, folder: Path, originals: Iterable[Frame] | None) -> 
             yield View(frame, name, frame.size, frame.intrinsics, frame.world_from_cam)
         return
     wanted = {frame.index: frame for frame in take.posed}
+    undistort: dict[tuple[int, int], Undistortion] = {}
     for original in originals:
         frame = wanted.pop(original.index, None)
         if frame is None:
@@ -58,7 +61,12 @@ def write_views(take: Take, folder: Path, originals: Iterable[Frame] | None) -> 
             )
         assert frame.intrinsics_original is not None and frame.world_from_cam is not None
         name = f"frame_{frame.number:06d}.jpg"
-        Image.fromarray(original.image).save(folder / name, quality=QUALITY)
+        picture = original.image
+        if take.lens is not None:
+            if frame.original_size not in undistort:
+                undistort[frame.original_size] = Undistortion(take.lens, frame.original_size)
+            picture = undistort[frame.original_size](picture)
+        Image.fromarray(picture).save(folder / name, quality=QUALITY)
         yield View(frame, name, frame.original_size, frame.intrinsics_original, frame.world_from_cam)
         if not wanted:
             return

@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the user knows, from the command line to the files: lens, times, the true path or scale."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pycolmap
+import pytest
+from PIL import ExifTags, Image
+from take_maker import record
+
+import longtake
+from longtake import cli
+from longtake.geometry.camera import camera_matrix
+from longtake.geometry.lens import Lens, Undistortion
+from longtake.outputs import read_ply, read_tum
+from longtake.outputs.pictures import encode_picture
+from longtake.sources import read_lens
+
+SIZE = (100, 60)
+K = camera_matrix(88.0, 90.0, 51.0, 28.5)
+BENT = (-0.15, 0.02, 0.001, -0.001, 0.0)
+TIMES = (1_700_000_000.25, 1_700_000_000.5, 1_700_000_001.0)
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Three photos that say 28 mm."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    coarse = Image.fromarray(rng.integers(0, 255, (8, 13, 3), np.uint8))
+    exif = Image.Exif()
+    exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.FocalLengthIn35mmFilm] = 28
+    for i in range(3):
+        coarse.resize((120, 60), Image.Resampling.BICUBIC).crop((4 * i, 0, 4 * i + 100, 60)).save(
+            folder / f"{i}.jpg", quality=95, exif=exif
+        )
+    return folder
+
+
+def run(photos: Path, *words: str) -> dict[str, Any]:
+    """Reconstruct the photos with some flags; return cameras.json."""
+    out = photos.parent / "out"
+    assert cli.main(["reconstruct", str(photos), "--out", str(out), "--quiet", "--size", "64", *words]) == 0
+    return json.loads((out / "cameras.json").read_text())
+
+
+def matrices(document: dict[str, Any]) -> np.ndarray:
+    return np.array([frame["intrinsics_original"] for frame in document["frames"]])
+
+
+def test_a_lens_file_reaches_every_camera(photos: Path, tmp_path: Path) -> None:
+    half = {"fx": 44, "fy": 45, "cx": 25.25, "cy": 14, "width": 50, "height": 30}
+    (tmp_path / "half.json").write_text(json.dumps(half))
+    document = run(photos, "--lens", str(tmp_path / "half.json"))
+    np.testing.assert_allclose(matrices(document), np.tile(K, (3, 1, 1)), atol=1e-3)
+    assert document["lens"]["distortion"] == []
+    lens = read_lens(tmp_path / "out" / "cameras.json")  # a take's cameras are a lens file too
+    np.testing.assert_allclose(lens.intrinsics, K, atol=1e-3)
+
+
+def test_exif_reaches_every_camera_and_the_solve(photos: Path) -> None:
+    focal = 28 * np.hypot(*SIZE) / np.hypot(36, 24)
+    wanted = np.tile(camera_matrix(focal, focal, 49.5, 29.5), (3, 1, 1))
+    document = run(photos, "--lens", "exif", "--camera", "solve")
+    np.testing.assert_allclose(matrices(document), wanted, atol=1e-3)
+    assert document["lens"] == "exif"
+
+
+def test_distortion_is_taken_out_and_said_and_exported_and_replayed(photos: Path, tmp_path: Path) -> None:
+    words = ["--intrinsics", "88", "90", "51", "28.5", "--distortion", *map(str, BENT)]
+    document = run(photos, *words)
+    undistort = Undistortion(Lens(K, BENT), SIZE)
+    np.testing.assert_allclose(matrices(document), np.tile(undistort.intrinsics, (3, 1, 1)), atol=1e-3)
+    assert document["lens"]["distortion"] == list(BENT) and "undistorted" in document["conventions"]["lens"]
+    photo = np.asarray(Image.open(photos / "0.jpg"))
+    prepare = longtake.load("longtake-small", device="cpu", size=64).module.prepare
+    seen, raw = (encode_picture(prepare(image)[0]) for image in (undistort(photo), photo))
+    kept = (tmp_path / "out" / document["frames"][0]["image"]).read_bytes()
+    assert kept == seen != raw, "the model saw the undistorted picture"
+    # The exported originals are undistorted too, and COLMAP's camera is theirs.
+    model = tmp_path / "model"
+    words = ["export", str(tmp_path / "out"), "--format", "colmap", "--to", str(model), "--source", str(photos)]
+    assert cli.main([*words, "--quiet"]) == 0
+    wanted = undistort(np.asarray(Image.open(photos / "1.jpg"))).astype(int)
+    exported = np.asarray(Image.open(model / "images" / "frame_000001.jpg")).astype(int)
+    assert np.abs(exported - wanted).mean() < 3
+    for camera in pycolmap.Reconstruction(model / "sparse" / "0").cameras.values():
+        k = undistort.intrinsics
+        np.testing.assert_allclose(camera.params, [k[0, 0], k[1, 1], k[0, 2] + 0.5, k[1, 2] + 0.5], atol=1e-3)
+    assert cli.main(["replay", str(tmp_path / "out"), "--source", str(photos), "--quiet"]) == 0
+
+
+def test_times_from_a_file_reach_every_trajectory(photos: Path, tmp_path: Path) -> None:
+    lines = [f"{time:.6f} {i}.jpg" for i, time in enumerate(TIMES)]
+    (tmp_path / "times.txt").write_text("\n".join(["# timestamp filename", *lines]) + "\n")
+    document = run(photos, "--timestamps", str(tmp_path / "times.txt"), "--end", "0.5")
+    out = tmp_path / "out"
+    assert [frame["time"] for frame in document["frames"]] == list(TIMES[:2])
+    assert "file" in document["conventions"]["time"]
+    np.testing.assert_allclose(read_tum(out / "trajectory.txt").times, TIMES[:2], atol=1e-6)
+    assert cli.main(["export", str(out), "--format", "tum,euroc,png16", "--quiet"]) == 0
+    np.testing.assert_allclose(read_tum(out / "exports" / "tum.txt").times, TIMES[:2], atol=1e-6)
+    nanoseconds = [int(line.split(",")[0]) for line in (out / "exports" / "euroc.csv").read_text().splitlines()[1:]]
+    np.testing.assert_allclose(nanoseconds, np.array(TIMES[:2]) * 1e9, atol=1e3)
+    listed = (out / "exports" / "depth_png16" / "depth.txt").read_text().splitlines()[1:]
+    np.testing.assert_allclose([float(line.split()[0]) for line in listed], TIMES[:2], atol=1e-6)
+    assert cli.main(["replay", str(out), "--source", str(photos), "--quiet"]) == 0
+
+
+def test_a_known_scale_moves_everything(tmp_path: Path) -> None:
+    out, moved = record(tmp_path / "out", 4, report=False).out, tmp_path / "moved"
+    words = ["export", str(out), "--format", "ply,tum,png16", "--scale", "2.5", "--to", str(moved), "--quiet"]
+    assert cli.main(words) == 0
+    np.testing.assert_allclose(
+        read_ply(moved / "cloud.ply").points, 2.5 * read_ply(out / "cloud.ply").points, rtol=1e-5, atol=1e-6
+    )
+    before, after = read_tum(out / "trajectory.txt").world_from_cam, read_tum(moved / "tum.txt").world_from_cam
+    np.testing.assert_allclose(after[:, :3, 3], 2.5 * before[:, :3, 3], atol=1e-6)
+    np.testing.assert_allclose(after[:, :3, :3], before[:, :3, :3], atol=1e-6)
+    assert json.loads((moved / "depth_png16" / "depth.json").read_text())["unit"] == "metres"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--distortion", "0.1", "0", "0", "0", "0"], "goes with --intrinsics"),
+        (["--lens", "none.json"], "no camera can be read"),
+        (["--lens", "exif", "--intrinsics", "1", "1", "1", "1"], "both say what the camera is"),
+        (["--intrinsics", "88", "90", "51", "28", "--distortion", "-9", "0", "0", "0", "0"], "folds pictures"),
+        (["--timestamps", "none.txt"], "times cannot be read"),
+    ],
+    ids=["distortion alone", "no file", "two cameras", "folded", "no times"],
+)
+def test_what_cannot_be_is_named(photos: Path, words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    out = photos.parent / "out"
+    assert cli.main(["reconstruct", str(photos), "--out", str(out), "--quiet", *words]) == 2
+    assert said in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_scale_and_path_are_not_both_given(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = record(tmp_path / "out", 2, report=False).out
+    for words, said in ((["--scale", "0"], "above 0"), (["--scale", "2", "--align", "t.txt"], "give one")):
+        assert cli.main(["export", str(out), "--format", "tum", *words]) == 2
+        assert said in capsys.readouterr().err
