@@ -29,6 +29,14 @@ class Shown:
     name: str
 
 
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A frame that is ready for the model: what `stream.prepare` makes of it, ahead of the model if need be."""
+
+    shown: Shown
+    picture: Tensor  # (3, H, W) float32 in [-1, 1], on the CPU
+
+
 def facts_of(frames: Sequence[Shown]) -> list[dict[str, Any]]:
     """All but the pictures, as plain values for JSON."""
     return [{"map": asdict(f.pixel_map), "index": f.index, "time": f.time, "name": f.name} for f in frames]

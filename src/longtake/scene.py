@@ -8,28 +8,32 @@ import shutil
 import tempfile
 import time
 import weakref
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from longtake import registry
 from longtake.closing import LoopCloser
 from longtake.continuity.archive import Archive
 from longtake.continuity.trigger import ResetTrigger
+from longtake.engine import Outbox
 from longtake.errors import CapabilityError, InputError, OutputError
 from longtake.frame import Prediction
 from longtake.memory.keep import Keep
 from longtake.meter import finish_work, peak_bytes, start_counting
 from longtake.outputs import Cloud, Recorder, Run, clear_earlier_take, read_ply, read_tum
+from longtake.predictions import Prepared
 from longtake.revisions import Revisions
 from longtake.rules import Rule
 from longtake.sources import Source, open_source
+from longtake.sources.prefetch import Prefetcher
 from longtake.stream import Stream
 
 
@@ -225,19 +229,12 @@ def _record(
     on_frame: Callable[[Progress], None] | None,
     loop_closure: bool = False,
 ) -> None:
+    """Decode and prepare ahead, step, hand over: each in a thread of its own, the model and `on_frame` in this one."""
     begin = time.perf_counter()
-    unsolved: list[str] = []
     held = Revisions(waits=stream.rule.revise if isinstance(stream.rule, Keep) else False)
-
-    def write(final: Iterable[tuple[Prediction, float]]) -> None:
-        for prediction, seconds in final:
-            recorder.add(prediction, seconds)
-            if prediction.camera not in ("head", "solve"):
-                unsolved.append(f"frame {prediction.index}: {prediction.camera}")
-
     start_counting(stream.device)
-    # A generator, so that closing it stops the source's reader.
-    with closing(frame for frame in take) as frames, ExitStack() as stack:
+    with ExitStack() as stack:
+        frames = stack.enter_context(_prepared(take, stream))
         closer = None
         if loop_closure:
             keyframes = stack.enter_context(tempfile.TemporaryDirectory(prefix="longtake-keyframes-"))
@@ -245,31 +242,74 @@ def _record(
             recorder.correction = closer.correct
         # Before the recorder: a source without a frame (which is an InputError) leaves no folder behind.
         first = next(frames)
-        with recorder:
+        with recorder, _Writing(recorder, stream.device) as writing:
             try:
                 for frame in chain([first], frames):
                     ready = time.perf_counter()
                     prediction = stream.step(frame)
                     finish_work(stream.device)
-                    write(held.take(prediction, time.perf_counter() - ready))
+                    writing.write(held.take(prediction, time.perf_counter() - ready))
                     if closer is not None:
                         closer.see(stream, prediction)
                         recorder.tell(loop_closures=len(closer.edges))
                     if on_frame:
                         seconds = time.perf_counter() - begin
-                        state, shown = stream.state_bytes, recorder.frames + len(held)
-                        tracking = prediction.tracking
-                        on_frame(Progress(shown, take.length, seconds, recorder.points, state, tracking))
+                        state, shown = stream.state_bytes, writing.frames + len(held)
+                        on_frame(Progress(shown, take.length, seconds, writing.points, state, prediction.tracking))
             except OutputError:  # what could not be written is not tried again
                 held.drop()
                 raise
             finally:
-                write(held.rest())
                 recorder.notes.extend(take.notes)
-                if unsolved:
-                    first = unsolved[0]
-                    recorder.notes.append(f"{len(unsolved)} frames keep the head's camera, the first of them {first}")
                 recorder.tell(state_bytes=stream.state_bytes, peak_bytes=peak_bytes(stream.device))
+                writing.write(held.rest())
+
+
+@contextmanager
+def _prepared(take: Source, stream: Stream) -> Iterator[Iterator[Prepared]]:
+    """The take's frames, ready for the model: by a thread that is ahead of it where the source reads ahead too.
+
+    A live source does not: its newest frame is asked for when the model is ready for it.
+    """
+
+    def ready() -> Generator[Prepared, None, None]:
+        with closing(iter(take)) as frames:  # which stops the source's reader
+            for frame in frames:
+                yield stream.prepare(frame)
+
+    with Prefetcher(ready()) if take.prefetch else closing(ready()) as frames:
+        yield frames
+
+
+class _Writing:
+    """Context manager: hands predictions to a recorder in a thread of its own, and counts what it was given."""
+
+    def __init__(self, recorder: Recorder, device: torch.device) -> None:
+        self.frames = self.points = 0
+        self._recorder = recorder
+        self._outbox = Outbox[tuple[Prediction, float, Tensor]](lambda frame: recorder.add(*frame), device=device)
+        self._unsolved: list[str] = []
+
+    def write(self, final: Iterable[tuple[Prediction, float]]) -> None:
+        """Hand over frames with their seconds. Raises OutputError where an earlier one could not be written."""
+        for prediction, seconds in final:
+            pixels = self._recorder.pick(prediction, self.frames, self.points)
+            self._outbox.put((prediction, seconds, pixels))
+            self.frames, self.points = self.frames + 1, self.points + len(pixels)
+            if prediction.camera not in ("head", "solve"):
+                self._unsolved.append(f"frame {prediction.index}: {prediction.camera}")
+
+    def __enter__(self) -> Self:
+        self._outbox.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        try:
+            self._outbox.__exit__(*error)
+        finally:
+            if self._unsolved:
+                told = f"{len(self._unsolved)} frames keep the head's camera, the first of them {self._unsolved[0]}"
+                self._recorder.notes.append(told)
 
 
 def _scene(recorder: Recorder, stream: Stream, *, temporary: bool) -> Scene:

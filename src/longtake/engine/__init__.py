@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How a model runs: in which precision, as plain calls or as one captured graph."""
+"""How a model runs: in which precision, as plain calls or as one captured graph, and what follows it in a thread."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from longtake.engine.captured import CapturedEngine
+from longtake.engine.outbox import Outbox
 from longtake.engine.plain import Engine, PlainEngine
 from longtake.engine.precision import PRECISIONS, narrow, precision_of, running
 from longtake.errors import CapabilityError
@@ -14,6 +15,7 @@ __all__ = [
     "PRECISIONS",
     "CapturedEngine",
     "Engine",
+    "Outbox",
     "PlainEngine",
     "choose_engine",
     "narrow",
