@@ -123,6 +123,7 @@ def reconstruct(
     end: float | None = None,
     max_frames: int | None = None,
     device: str = "auto",
+    precision: str | None = None,
     seed: int = 0,
     report: bool = True,
     state: str | os.PathLike[str] | None = None,
@@ -133,7 +134,8 @@ def reconstruct(
     Results go to the folder `out` as they come; without `out`, to a temporary folder that lives as long as the scene.
 
     source: a video file, a folder, glob or list of images, or an iterable of (H, W, 3) uint8 arrays.
-    model: a name of `longtake models` or a loaded model, which has its `weights`, `size` and `device` already.
+    model: a name of `longtake models` or a loaded model, which has its `weights`, `size`, `device` and
+        `precision` already.
     rule: for models with a recurrent memory, how it is written; by default ttt3r.
     reset_every: start the memory over every so many frames, chaining the poses.
     reset_when: start it over by what is seen, in words such as spent:30 or cut (longtake.continuity.trigger).
@@ -146,6 +148,7 @@ def reconstruct(
         there is none. Until then it is held in memory. By default frames are written at once, as they were first said.
     size: the longer side of the image that the model sees, in pixels; by default what the model was trained for.
     stride, fps, start, end, max_frames: which frames of the source are used; times in seconds.
+    precision: float32 (the default) or bf16, see longtake.load.
     report: draw report.html and report.png at the end, which takes a second or two.
     state: file for the stream's state at the end, also after Ctrl-C; for `model.resume` and `longtake localize`.
     on_frame: called after each frame.
@@ -155,11 +158,11 @@ def reconstruct(
     """
     take = open_source(source, stride=stride, fps=fps, start=start, end=end, max_frames=max_frames)
     if isinstance(model, str):
-        model = registry.load(model, weights, device=device, size=size)
-    elif weights is not None or size is not None or device != "auto":
+        model = registry.load(model, weights, device=device, size=size, precision=precision or "float32")
+    elif weights is not None or size is not None or device != "auto" or precision is not None:
         raise InputError(
-            f"weights={weights!r}, size={size!r}, device={device!r} with a loaded model, which has them already: give "
-            "them to longtake.load, or name the model here."
+            f"weights={weights!r}, size={size!r}, device={device!r}, precision={precision!r} with a loaded model, "
+            "which has them already: give them to longtake.load, or name the model here."
         )
     if revise and not model.capabilities.revises:
         raise CapabilityError(
@@ -187,6 +190,7 @@ def reconstruct(
         "revise": revise,
         "intrinsics": stream.describe()["intrinsics"],
         "size": size,
+        "precision": stream.describe()["precision"],
         "stride": stride,
         "fps": fps,
         "start": start,
@@ -314,5 +318,5 @@ class _Writing:
 
 def _scene(recorder: Recorder, stream: Stream, *, temporary: bool) -> Scene:
     about = stream.describe()
-    facts = {key: about[key] for key in ("model", "rule", "device")}
+    facts = {key: about[key] for key in ("model", "rule", "device", "precision")}
     return Scene(recorder.out, recorder.summary() | facts, recorder.notes, temporary=temporary)

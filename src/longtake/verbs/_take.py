@@ -95,6 +95,7 @@ def figures(scene: Scene) -> dict[str, Any]:
         "tracking": told["tracking"],
         "loop_closures": told.get("loop_closures"),
         "device": told["device"],
+        "precision": told["precision"],
         "status": told["status"],
         "notes": list(scene.notes),
         "outputs": [str(scene.folder / name) for name in _names(scene)],
@@ -109,7 +110,7 @@ def account(scene: Scene) -> str:
     loops = "" if closed is None else f"; {closed} loop closures, poses {'corrected' if closed else 'as they were'}"
     lines = [
         f"{told['frames']} frames in {told['seconds']:.1f} s: {told['fps']:.1f} frames/s{median} "
-        f"({told['model']}, {told['rule']}, {told['device']})",
+        f"({told['model']}, {told['rule']}, {told['device']}, {told['precision']})",
         f"{told['points']:,} points; {amount(told['state_bytes'])} kept between frames{loops}",
         *(f"note: {note}" for note in scene.notes),
         f"{scene.folder}/",
