@@ -232,7 +232,7 @@ JSON_FIELDS = {
     "tracking": dict,
     "loop_closures": type(None),  # not asked for
     "frames": int, "seconds": float, "fps": float, "latency_p50_ms": float, "latency_p95_ms": float, "points": int,
-    "state_bytes": int, "peak_bytes": int, "model": str, "rule": str, "device": str, "precision": str,
+    "state_bytes": int, "peak_bytes": int, "model": str, "rule": str, "device": str, "precision": str, "threads": int,
     "status": str, "notes": list, "outputs": list,
 }  # fmt: skip
 

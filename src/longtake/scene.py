@@ -318,5 +318,5 @@ class _Writing:
 
 def _scene(recorder: Recorder, stream: Stream, *, temporary: bool) -> Scene:
     about = stream.describe()
-    facts = {key: about[key] for key in ("model", "rule", "device", "precision")}
+    facts = {key: about[key] for key in ("model", "rule", "device", "precision", "threads")}
     return Scene(recorder.out, recorder.summary() | facts, recorder.notes, temporary=temporary)

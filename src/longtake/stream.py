@@ -22,7 +22,7 @@ from longtake.cameras import CameraChoice
 from longtake.continuity.joining import check_join, join_chunks
 from longtake.continuity.trigger import ResetTrigger, read_trigger
 from longtake.continuity.watch import Watch
-from longtake.engine import choose_engine, precision_of, running
+from longtake.engine import choose_engine, packed, precision_of, running
 from longtake.errors import CapabilityError, CheckpointError, InputError, OutputError
 from longtake.families.contract import Family
 from longtake.families.cut3r import STREAMING, Cut3r
@@ -110,7 +110,7 @@ class Streams:
         return self.state.nbytes + watched + sum(frame.image.nbytes for each in self.shown for frame in each)
 
     def describe(self) -> dict[str, Any]:
-        """What runs: model, its memory and what that costs, rule, device, precision, resets."""
+        """What runs: model, its memory and what that costs, rule, device, precision, threads and layout, resets."""
         return {
             "model": self.model_name,
             "memory": self.model.capabilities.memory,
@@ -122,6 +122,8 @@ class Streams:
             "dtype": str(self.dtype).removeprefix("torch."),
             "precision": precision_of(self.model),
             "engine": self.engine.name,
+            "threads": torch.get_num_threads() if self.device.type == "cpu" else None,
+            "packed": self.device.type == "cpu" and packed(self.model),
             "reset_every": self.reset_every,
             "reset_when": None if self.watch.trigger is None else self.watch.trigger.name,
             "join": self.join,

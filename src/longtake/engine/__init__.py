@@ -7,6 +7,7 @@ from typing import Any
 
 from longtake.engine.captured import CapturedEngine
 from longtake.engine.outbox import Outbox
+from longtake.engine.packed import pack, packed
 from longtake.engine.plain import Engine, PlainEngine
 from longtake.engine.precision import PRECISIONS, narrow, precision_of, running
 from longtake.errors import CapabilityError
@@ -19,6 +20,8 @@ __all__ = [
     "PlainEngine",
     "choose_engine",
     "narrow",
+    "pack",
+    "packed",
     "precision_of",
     "running",
 ]
