@@ -25,7 +25,7 @@ def draw_scaling(about: Mapping[str, Any], curves: Sequence[Curve]) -> Image.Ima
     """Draw what `scaling.py` wrote. Both scales of each picture are logarithmic; a curve keeps its colour."""
     canvas = Canvas()
     canvas.text(60, 72, "What a step costs, as a take, its pictures and its company grow", 40, INK)
-    threads = f", {about['threads']} threads" if about["threads"] else ""
+    threads = f", {about['threads']} thread{'s' * (about['threads'] > 1)}" if about["threads"] else ""
     captured = ", captured graphs" if about["graphs"] else ""
     facts = f"{about['sizes']}, random weights, {about['precision']}, {about['device']}{threads}{captured}"
     canvas.text(60, 112, f"{facts}, PyTorch {about['torch']}", 24, MUTED)
