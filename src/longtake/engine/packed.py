@@ -72,7 +72,7 @@ def unpack(model: nn.Module) -> nn.Module:
     """Undo `pack`, in place; return the model."""
     for part in model.modules():
         if isinstance(part, PackedLinear):
-            part.__class__ = nn.Linear
+            part.__class__ = nn.Linear  # type: ignore[assignment]  # pyright: ignore[reportAttributeAccessIssue]
             del part._copy
     return model
 
