@@ -32,6 +32,7 @@ import torch
 
 from longtake.checkpoints.convert import TRANSLATIONS
 from longtake.device import pick_device
+from longtake.engine import precision_of, running
 from longtake.frame import Frame, Views
 from longtake.meter import finish_work, peak_bytes, start_counting
 from longtake.predictions import Shown
@@ -114,8 +115,9 @@ def write(stream: Stream, index: int, *, reading: bool) -> None:
         return
     model = stream.model
     image, pixel_map = model.prepare(frame.image)
-    with torch.no_grad():
-        tokens = model.tokenize(Views(image=to_tensor(image)[None].to(stream.device, stream.dtype)))
+    dtype = stream.dtype if precision_of(model) == "float32" else torch.float32
+    with running(model):
+        tokens = model.tokenize(Views(image=to_tensor(image)[None].to(stream.device, dtype)))
         (memory,) = stream.state.memories
         memory = dict(memory) | {"features": torch.cat((memory["features"], tokens.features[:, None]), 1)}
         if "numbers" in memory:  # what Fast3R tells its frames apart by; any will do

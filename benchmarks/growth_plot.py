@@ -34,7 +34,7 @@ def draw_growth(about: Mapping[str, Any], models: Sequence[Model]) -> Image.Imag
     """Draw what `growth.py` wrote. A line ends in a dot where all frames were reached, in a ring where time was over,
     in a cross where memory was.
     """
-    canvas = _Canvas()
+    canvas = Canvas()
     canvas.text(60, 72, "What a frame costs, against the frames before it", 40, INK)
     facts = f"{about['sizes']}, random weights, {about['precision']}, {about['device']}, PyTorch {about['torch']}"
     canvas.text(60, 112, facts, 24, MUTED)
@@ -52,7 +52,7 @@ def draw_growth(about: Mapping[str, Any], models: Sequence[Model]) -> Image.Imag
     return canvas.image.resize(SIZE, Image.Resampling.BOX)
 
 
-class _Canvas:
+class Canvas:
     """Pillow with smooth edges: everything is in pixels of the finished picture."""
 
     def __init__(self) -> None:
@@ -93,7 +93,7 @@ class _Canvas:
 
 
 def _panel(
-    canvas: _Canvas,
+    canvas: Canvas,
     box: tuple[int, int, int, int],
     name: str,
     lines: Sequence[tuple[Model, str, list[tuple[float, float]]]],
@@ -142,7 +142,7 @@ def _panel(
             canvas.end(*place(*points[-1]), model["ended"]["why"], color, CARD)
 
 
-def _key(canvas: _Canvas, shown: Sequence[tuple[Model, str]]) -> None:
+def _key(canvas: Canvas, shown: Sequence[tuple[Model, str]]) -> None:
     left, y = _KEY
     order = sorted(shown, key=lambda each: _KINDS.index(each[0].get("memory", _KINDS[0])))
     columns = (left + 76, left + 420, left + 576, left + 712)

@@ -4,10 +4,14 @@
     python benchmarks/speed.py                                        # the embedded model as it is
     python benchmarks/speed.py --model cut3r-512 --random --size 512x384 --precision bf16 --graphs --compile
     python benchmarks/speed.py --against "python benchmarks/speed.py --precision bf16"
+    python benchmarks/speed.py --video examples/office_walk.mp4       # and the pipeline around the model
 
 Measured from pictures in the host's memory to the pose on the host, both point maps and confidences left on the device.
-Latencies are of single frames, each waited for; frames/s of frames that are sent one after the other. --against runs
-another command that prints the same JSON, before and after ours, and prints the ratio to their mean.
+Latencies are of single frames, each waited for; frames/s of frames that are sent one after the other. The busy share is
+of the time between the first and the last thing that a GPU did for such frames, as PyTorch's profiler saw them in a run
+of its own. --video reconstructs its first frames, files written and no report drawn, in turn with stepping the same
+frames from memory, and prints the median of the ratios. --against runs another command that prints the same JSON,
+before and after ours, and prints the ratio to their mean.
 """
 
 from __future__ import annotations
@@ -16,19 +20,22 @@ import argparse
 import json
 import shlex
 import subprocess
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from itertools import islice
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import torch
 
 import longtake
 from longtake.device import pick_device
-from longtake.engine import choose_engine, narrow, running
+from longtake.engine import choose_engine, narrow, pack, packed, running
 from longtake.engine.compiled import compile_parts
 from longtake.frame import Flags, Views
-from longtake.registry import find
+from longtake.registry import Model, find
 
 
 def parse() -> argparse.Namespace:
@@ -45,6 +52,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--precision", default="float32")
     parser.add_argument("--graphs", action="store_true", help="one captured graph a frame, on a CUDA device")
     parser.add_argument("--compile", action="store_true", help="torch.compile the transformer blocks")
+    parser.add_argument("--video", type=Path, help="also measure reconstruct() on this video against the model alone")
+    parser.add_argument("--rounds", type=int, default=3, help="of the video and the model alone, in turn")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--against", help="a command that prints the same JSON as its last line")
     return parser.parse_args()
@@ -61,6 +70,7 @@ def make(options: argparse.Namespace) -> Any:
         with torch.device(device):
             model = type(entry.build())(entry.config)
         narrow(model.eval().requires_grad_(False), options.precision)
+        model = pack(model) if device.type == "cpu" else model
     return compile_parts(model) if options.compile else model
 
 
@@ -81,10 +91,14 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     if device.type == "cuda":
         pictures = [picture.pin_memory() for picture in pictures]
         torch.cuda.reset_peak_memory_stats(device)
-    flags, members = Flags.plain(options.streams, device), list(range(options.streams))
+    everyone = list(range(options.streams))
+    groups = [everyone] if model.capabilities.batch else [[i] for i in everyone]
+    flags = Flags.plain(len(groups[0]), device)
 
     def frame(i: int) -> Any:
-        return engine.see(pictures[i % 4].to(device, non_blocking=True), flags, members)
+        for members in groups:
+            heads = engine.see(pictures[i % 4][members].to(device, non_blocking=True), flags, members)
+        return heads
 
     for i in range(3):
         frame(i)
@@ -109,7 +123,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         "size": options.size,
         "streams": options.streams,
         "precision": options.precision,
-        "engine": engine.name + (", compiled blocks" if options.compile else ""),
+        "engine": engine.name + ", packed" * packed(model) + ", compiled blocks" * options.compile,
         "device": torch.cuda.get_device_name(device)
         if device.type == "cuda"
         else f"cpu, {torch.get_num_threads()} threads",
@@ -118,10 +132,60 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         "fps": round(options.streams * options.frames / seconds, 2),
         "latency_p50_ms": round(1e3 * latencies[len(latencies) // 2], 3),
         "latency_p95_ms": round(1e3 * latencies[int(0.95 * (len(latencies) - 1))], 3),
+        "busy_share": busy_share(frame, options.frames, device),
         "peak_device_bytes": peak,
         "state_bytes": engine.state.nbytes,
         "finite": bool(heads.pose.isfinite().all()),
-        "parts_ms": parts(model, engine, pictures[0].to(device), flags, options.frames),
+        "parts_ms": parts(model, engine, pictures[0][groups[0]].to(device), flags, options.frames),
+    } | (pipeline(model, options) if options.video else {})
+
+
+def busy_share(frame: Callable[[int], Any], frames: int, device: torch.device) -> float | None:
+    """The share of the time in which the GPU did anything; None on the CPU."""
+    if device.type != "cuda":
+        return None
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
+        for i in range(min(frames, 30)):
+            frame(i)
+        wait(device)
+    ran = [e.time_range for e in profile.events() or () if e.device_type == torch.autograd.DeviceType.CUDA]
+    return round(covered((each.start, each.end) for each in ran), 3) if ran else None
+
+
+def covered(spans: Iterable[tuple[float, float]]) -> float:
+    """The share of the time from the first begin to the last end that lies in any of the spans (begin, end)."""
+    ordered = sorted(spans)
+    first = reached = ordered[0][0]
+    busy = 0.0
+    for begin, end in ordered:
+        busy += max(0.0, end - max(begin, reached))
+        reached = max(reached, end)
+    return busy / (reached - first) if reached > first else 1.0
+
+
+def pipeline(model: Any, options: argparse.Namespace) -> dict[str, Any]:
+    """Frames/s of reconstruct() on a video and of its model alone, in turn; the model sees its own size."""
+    loaded = Model(options.model, model)
+    frames = list(islice(longtake.video(options.video, prefetch=False), options.frames))
+    ready = [loaded.stream(options.rule).prepare(frame) for frame in frames]
+    alone, whole = [], []
+    for _ in range(options.rounds):
+        stream = loaded.stream(options.rule, graphs=options.graphs)
+        begun = time.perf_counter()
+        for frame in ready:
+            stream.step(frame)
+            wait(stream.device)
+        alone.append(len(ready) / (time.perf_counter() - begun))
+        with tempfile.TemporaryDirectory(prefix="longtake-speed-") as folder:
+            scene = longtake.reconstruct(
+                options.video, model=loaded, rule=options.rule, max_frames=len(ready), out=folder, report=False
+            )
+        whole.append(scene.summary["fps"])
+    return {
+        "video": options.video.name,
+        "alone_fps": round(median(alone), 2),
+        "pipeline_fps": round(median(whole), 2),
+        "pipeline_share": round(median(b / a for a, b in zip(alone, whole, strict=True)), 3),
     }
 
 

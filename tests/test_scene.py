@@ -49,7 +49,9 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("option", [{"size": 64}, {"device": "cpu"}, {"weights": "a.safetensors"}])
+@pytest.mark.parametrize(
+    "option", [{"size": 64}, {"device": "cpu"}, {"weights": "a.safetensors"}, {"precision": "bf16"}]
+)
 def test_what_a_loaded_model_would_ignore_is_refused(option: dict[str, Any], model: Model, clip: Path) -> None:
     with pytest.raises(InputError, match=f"{next(iter(option))}.*longtake.load"):
         reconstruct(clip, model=model, **option)
@@ -230,8 +232,8 @@ JSON_FIELDS = {
     "tracking": dict,
     "loop_closures": type(None),  # not asked for
     "frames": int, "seconds": float, "fps": float, "latency_p50_ms": float, "latency_p95_ms": float, "points": int,
-    "state_bytes": int, "peak_bytes": int, "model": str, "rule": str, "device": str, "status": str, "notes": list,
-    "outputs": list,
+    "state_bytes": int, "peak_bytes": int, "model": str, "rule": str, "device": str, "precision": str, "threads": int,
+    "status": str, "notes": list, "outputs": list,
 }  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from difflib import get_close_matches
 from importlib import import_module
 
 from longtake import __version__
+from longtake.cores import set_threads
 from longtake.errors import LongtakeError
 
 VERBS: Mapping[str, str] = {
@@ -102,9 +103,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not words:
         print(usage(), file=sys.stderr)
         return 2
-    # Before torch is imported: its threads wait for each other by spinning, which is a little faster on an idle machine
-    # (53 against 55 ms a frame on two cores) and thirty times slower where another program needs one of the cores.
-    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+    set_threads()
     try:
         verb, rest = split_verb(words)
         return run(verb, rest)

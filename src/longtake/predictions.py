@@ -30,6 +30,14 @@ class Shown:
     intrinsics: np.ndarray | None = None  # (3, 3) in pixels of the original frame, where it is known
 
 
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A frame that is ready for the model: what `stream.prepare` makes of it, ahead of the model if need be."""
+
+    shown: Shown
+    picture: Tensor  # (3, H, W) float32 in [-1, 1], on the CPU
+
+
 def facts_of(frames: Sequence[Shown]) -> list[dict[str, Any]]:
     """All but the pictures, as plain values for JSON."""
     return [

@@ -20,6 +20,7 @@ from longtake.checkpoints.hub import HUB, cached_path, fetch
 from longtake.checkpoints.strict import load_strict
 from longtake.continuity.trigger import ResetTrigger
 from longtake.device import pick_device
+from longtake.engine.packed import pack
 from longtake.engine.precision import narrow
 from longtake.errors import CapabilityError, CheckpointError
 from longtake.families.contract import Capabilities
@@ -203,7 +204,8 @@ def load(
             "damaged, or its training diverged. Download it again, or take an earlier one."
         )
     module.eval().requires_grad_(False)
-    return Model(name, narrow(module.to(target), precision), path.name, _sha256(path))
+    module = narrow(module.to(target), precision)
+    return Model(name, pack(module) if target.type == "cpu" else module, path.name, _sha256(path))
 
 
 def _weights_of(name: str, entry: Entry, weights: str | os.PathLike[str] | None) -> Path:

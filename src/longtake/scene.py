@@ -8,29 +8,33 @@ import shutil
 import tempfile
 import time
 import weakref
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from longtake import registry
 from longtake.closing import LoopCloser
 from longtake.continuity.archive import Archive
 from longtake.continuity.trigger import ResetTrigger
+from longtake.engine import Outbox
 from longtake.errors import CapabilityError, InputError, OutputError
 from longtake.frame import Prediction
 from longtake.geometry.lens import Lens
 from longtake.memory.keep import Keep
 from longtake.meter import finish_work, peak_bytes, start_counting
 from longtake.outputs import Cloud, Recorder, Run, clear_earlier_take, read_ply, read_tum
+from longtake.predictions import Prepared
 from longtake.revisions import Revisions
 from longtake.rules import Rule
 from longtake.sources import Source, open_known, resolve_lens
+from longtake.sources.prefetch import Prefetcher
 from longtake.stream import Stream
 
 
@@ -122,6 +126,7 @@ def reconstruct(
     end: float | None = None,
     max_frames: int | None = None,
     device: str = "auto",
+    precision: str | None = None,
     seed: int = 0,
     report: bool = True,
     state: str | os.PathLike[str] | None = None,
@@ -132,7 +137,8 @@ def reconstruct(
     Results go to the folder `out` as they come; without `out`, to a temporary folder that lives as long as the scene.
 
     source: a video file, a folder, glob or list of images, or an iterable of (H, W, 3) uint8 arrays.
-    model: a name of `longtake models` or a loaded model, which has its `weights`, `size` and `device` already.
+    model: a name of `longtake models` or a loaded model, which has its `weights`, `size`, `device` and
+        `precision` already.
     rule: for models with a recurrent memory, how it is written; by default ttt3r.
     reset_every: start the memory over every so many frames, chaining the poses.
     reset_when: start it over by what is seen, in words such as spent:30 or cut (longtake.continuity.trigger).
@@ -150,6 +156,7 @@ def reconstruct(
         there is none. Until then it is held in memory. By default frames are written at once, as they were first said.
     size: the longer side of the image that the model sees, in pixels; by default what the model was trained for.
     stride, fps, start, end, max_frames: which frames of the source are used; times in seconds.
+    precision: float32 (the default) or bf16, see longtake.load.
     report: draw report.html and report.png at the end, which takes a second or two.
     state: file for the stream's state at the end, also after Ctrl-C; for `model.resume` and `longtake localize`.
     on_frame: called after each frame.
@@ -163,11 +170,11 @@ def reconstruct(
     chosen = {"stride": stride, "fps": fps, "start": start, "end": end, "max_frames": max_frames}
     take = open_known(source, lens=lens, timestamps=timestamps, **chosen)
     if isinstance(model, str):
-        model = registry.load(model, weights, device=device, size=size)
-    elif weights is not None or size is not None or device != "auto":
+        model = registry.load(model, weights, device=device, size=size, precision=precision or "float32")
+    elif weights is not None or size is not None or device != "auto" or precision is not None:
         raise InputError(
-            f"weights={weights!r}, size={size!r}, device={device!r} with a loaded model, which has them already: give "
-            "them to longtake.load, or name the model here."
+            f"weights={weights!r}, size={size!r}, device={device!r}, precision={precision!r} with a loaded model, "
+            "which has them already: give them to longtake.load, or name the model here."
         )
     if revise and not model.capabilities.revises:
         raise CapabilityError(
@@ -197,6 +204,7 @@ def reconstruct(
         "lens": lens.to_dict() if isinstance(lens, Lens) else lens,
         "timestamps": timestamps if isinstance(timestamps, str | os.PathLike | None) else "given",
         "size": size,
+        "precision": stream.describe()["precision"],
         "stride": stride,
         "fps": fps,
         "start": start,
@@ -239,19 +247,12 @@ def _record(
     on_frame: Callable[[Progress], None] | None,
     loop_closure: bool = False,
 ) -> None:
+    """Decode and prepare ahead, step, hand over: each in a thread of its own, the model and `on_frame` in this one."""
     begin = time.perf_counter()
-    unsolved: list[str] = []
     held = Revisions(waits=stream.rule.revise if isinstance(stream.rule, Keep) else False)
-
-    def write(final: Iterable[tuple[Prediction, float]]) -> None:
-        for prediction, seconds in final:
-            recorder.add(prediction, seconds)
-            if prediction.camera not in ("head", "solve"):
-                unsolved.append(f"frame {prediction.index}: {prediction.camera}")
-
     start_counting(stream.device)
-    # A generator, so that closing it stops the source's reader.
-    with closing(frame for frame in take) as frames, ExitStack() as stack:
+    with ExitStack() as stack:
+        frames = stack.enter_context(_prepared(take, stream))
         closer = None
         if loop_closure:
             keyframes = stack.enter_context(tempfile.TemporaryDirectory(prefix="longtake-keyframes-"))
@@ -259,34 +260,77 @@ def _record(
             recorder.correction = closer.correct
         # Before the recorder: a source without a frame (which is an InputError) leaves no folder behind.
         first = next(frames)
-        with recorder:
+        with recorder, _Writing(recorder, stream.device) as writing:
             try:
                 for frame in chain([first], frames):
                     ready = time.perf_counter()
                     prediction = stream.step(frame)
                     finish_work(stream.device)
-                    write(held.take(prediction, time.perf_counter() - ready))
+                    writing.write(held.take(prediction, time.perf_counter() - ready))
                     if closer is not None:
                         closer.see(stream, prediction)
                         recorder.tell(loop_closures=len(closer.edges))
                     if on_frame:
                         seconds = time.perf_counter() - begin
-                        state, shown = stream.state_bytes, recorder.frames + len(held)
-                        tracking = prediction.tracking
-                        on_frame(Progress(shown, take.length, seconds, recorder.points, state, tracking))
+                        state, shown = stream.state_bytes, writing.frames + len(held)
+                        on_frame(Progress(shown, take.length, seconds, writing.points, state, prediction.tracking))
             except OutputError:  # what could not be written is not tried again
                 held.drop()
                 raise
             finally:
-                write(held.rest())
                 recorder.notes.extend(take.notes)
-                if unsolved:
-                    first = unsolved[0]
-                    recorder.notes.append(f"{len(unsolved)} frames keep the head's camera, the first of them {first}")
                 recorder.tell(state_bytes=stream.state_bytes, peak_bytes=peak_bytes(stream.device))
+                writing.write(held.rest())
+
+
+@contextmanager
+def _prepared(take: Source, stream: Stream) -> Iterator[Iterator[Prepared]]:
+    """The take's frames, ready for the model: by a thread that is ahead of it where the source reads ahead too.
+
+    A live source does not: its newest frame is asked for when the model is ready for it.
+    """
+
+    def ready() -> Generator[Prepared, None, None]:
+        with closing(iter(take)) as frames:  # which stops the source's reader
+            for frame in frames:
+                yield stream.prepare(frame)
+
+    with Prefetcher(ready()) if take.prefetch else closing(ready()) as frames:
+        yield frames
+
+
+class _Writing:
+    """Context manager: hands predictions to a recorder in a thread of its own, and counts what it was given."""
+
+    def __init__(self, recorder: Recorder, device: torch.device) -> None:
+        self.frames = self.points = 0
+        self._recorder = recorder
+        self._outbox = Outbox[tuple[Prediction, float, Tensor]](lambda frame: recorder.add(*frame), device=device)
+        self._unsolved: list[str] = []
+
+    def write(self, final: Iterable[tuple[Prediction, float]]) -> None:
+        """Hand over frames with their seconds. Raises OutputError where an earlier one could not be written."""
+        for prediction, seconds in final:
+            pixels = self._recorder.pick(prediction, self.frames, self.points)
+            self._outbox.put((prediction, seconds, pixels))
+            self.frames, self.points = self.frames + 1, self.points + len(pixels)
+            if prediction.camera not in ("head", "solve"):
+                self._unsolved.append(f"frame {prediction.index}: {prediction.camera}")
+
+    def __enter__(self) -> Self:
+        self._outbox.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        try:
+            self._outbox.__exit__(*error)
+        finally:
+            if self._unsolved:
+                told = f"{len(self._unsolved)} frames keep the head's camera, the first of them {self._unsolved[0]}"
+                self._recorder.notes.append(told)
 
 
 def _scene(recorder: Recorder, stream: Stream, *, temporary: bool) -> Scene:
     about = stream.describe()
-    facts = {key: about[key] for key in ("model", "rule", "device")}
+    facts = {key: about[key] for key in ("model", "rule", "device", "precision", "threads")}
     return Scene(recorder.out, recorder.summary() | facts, recorder.notes, temporary=temporary)

@@ -22,7 +22,7 @@ from longtake.cameras import CameraChoice
 from longtake.continuity.joining import check_join, join_chunks
 from longtake.continuity.trigger import ResetTrigger, read_trigger
 from longtake.continuity.watch import Watch
-from longtake.engine import choose_engine, precision_of, running
+from longtake.engine import choose_engine, packed, precision_of, running
 from longtake.errors import CapabilityError, CheckpointError, InputError, OutputError
 from longtake.families.contract import Family
 from longtake.families.cut3r import STREAMING, Cut3r
@@ -30,7 +30,7 @@ from longtake.files import save_tensors
 from longtake.flow import predict, predict_async
 from longtake.frame import PATCH, Exchange, Flags, Frame, Heads, Policy, Prediction, State, Tokens, Views
 from longtake.memory.keep import Keep
-from longtake.predictions import Shown, facts_of, predictions_of, shown_from
+from longtake.predictions import Prepared, Shown, facts_of, predictions_of, shown_from
 from longtake.rules import Rule
 from longtake.tokenize.images import to_tensor
 
@@ -111,7 +111,7 @@ class Streams:
         return self.state.nbytes + watched + sum(frame.image.nbytes for each in self.shown for frame in each)
 
     def describe(self) -> dict[str, Any]:
-        """What runs: model, its memory and what that costs, rule, device, precision, resets."""
+        """What runs: model, its memory and what that costs, rule, device, precision, threads and layout, resets."""
         return {
             "model": self.model_name,
             "memory": self.model.capabilities.memory,
@@ -123,6 +123,8 @@ class Streams:
             "dtype": str(self.dtype).removeprefix("torch."),
             "precision": precision_of(self.model),
             "engine": self.engine.name,
+            "threads": torch.get_num_threads() if self.device.type == "cpu" else None,
+            "packed": self.device.type == "cpu" and packed(self.model),
             "reset_every": self.reset_every,
             "reset_when": None if self.watch.trigger is None else self.watch.trigger.name,
             "join": self.join,
@@ -132,7 +134,11 @@ class Streams:
         }
 
     def step(
-        self, frames: Sequence[Frame | np.ndarray | None], *, update: bool = True, reset: Sequence[bool] | bool = False
+        self,
+        frames: Sequence[Frame | np.ndarray | Prepared | None],
+        *,
+        update: bool = True,
+        reset: Sequence[bool] | bool = False,
     ) -> list[Prediction | None]:
         """One frame of each stream (None: that stream gets none this time) -> its prediction.
 
@@ -148,7 +154,7 @@ class Streams:
         if len(resets) != len(frames):
             raise InputError(f"got {len(resets)} resets for {len(frames)} streams; give one bool for all, or one each")
         resets = [a or b for a, b in zip(resets, self.watch.due() or resets, strict=True)]
-        prepared = [None if frame is None else self._prepare(frame, i) for i, frame in enumerate(frames)]
+        prepared = [None if frame is None else self._prepared(frame, i) for i, frame in enumerate(frames)]
         predictions: list[Prediction | None] = [None] * len(frames)
         for members in self._groups(prepared):
             group = [p for p in (prepared[i] for i in members) if p is not None]
@@ -182,23 +188,33 @@ class Streams:
         """What the memory keeps, where that is a choice."""
         return self.rule.options() if isinstance(self.rule, Keep) else {}
 
-    def _groups(self, prepared: Sequence[Shown | None]) -> list[list[int]]:
+    def prepare(self, frame: Frame) -> Prepared:
+        """Resize and crop a frame for the model: what `step` does first. Stateless, so another thread may do it ahead.
+
+        Raises InputError for what is no picture.
+        """
+        image, pixel_map = self.model.prepare(frame.image)
+        return Prepared(Shown(image, pixel_map, frame.index, frame.time, frame.name, frame.intrinsics), to_tensor(image))
+
+    def _groups(self, prepared: Sequence[Prepared | None]) -> list[list[int]]:
         """Streams that are stepped in one pass: those of one image size, or each alone where a family says so."""
-        present = [(p.image.shape, i) for i, p in enumerate(prepared) if p is not None]
+        present = [(p.picture.shape, i) for i, p in enumerate(prepared) if p is not None]
         if not self.model.capabilities.batch:
             return [[i] for _, i in present]
         return [[i for other, i in present if other == size] for size in sorted({size for size, _ in present})]
 
-    def _prepare(self, frame: Frame | np.ndarray, i: int) -> Shown:
+    def _prepared(self, frame: Frame | np.ndarray | Prepared, i: int) -> Prepared:
+        if isinstance(frame, Prepared):
+            return frame
         if not isinstance(frame, Frame):
             frame = Frame(image=np.asarray(frame), time=float(self.frames[i]), index=self.frames[i])
-        image, pixel_map = self.model.prepare(frame.image)
-        return Shown(image, pixel_map, frame.index, frame.time, frame.name, frame.intrinsics)
+        return self.prepare(frame)
 
     @torch.no_grad()
-    def _step_group(self, members: list[int], group: list[Shown], update: bool, due: list[bool]) -> list[Prediction]:
+    def _step_group(self, members: list[int], ready: list[Prepared], update: bool, due: list[bool]) -> list[Prediction]:
         dtype = self.dtype if precision_of(self.model) == "float32" else torch.float32
-        images = torch.stack([to_tensor(p.image) for p in group]).to(self.device, dtype)
+        images = torch.stack([p.picture for p in ready]).to(self.device, dtype)
+        group = [p.shown for p in ready]
         plain = Flags.plain(len(members), self.device, update=update)
         resets = torch.tensor(due, device=self.device)
         index = torch.tensor(members, device=self.device)
@@ -339,7 +355,7 @@ class Stream(Streams):
         super().__init__(model, 1, rule=rule, reset_every=reset_every, name=name, **options)
 
     def step(  # type: ignore[override]
-        self, frames: Frame | np.ndarray, *, update: bool = True, reset: bool = False
+        self, frames: Frame | np.ndarray | Prepared, *, update: bool = True, reset: bool = False
     ) -> Prediction:
         """One frame -> its prediction, in constant memory. See Streams.step for update and reset."""
         (prediction,) = super().step([frames], update=update, reset=reset)

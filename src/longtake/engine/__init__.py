@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How a model runs: in which precision, as plain calls or as one captured graph."""
+"""How a model runs: in which precision, as plain calls or as one captured graph, and what follows it in a thread."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from longtake.engine.captured import CapturedEngine
+from longtake.engine.outbox import Outbox
+from longtake.engine.packed import pack, packed
 from longtake.engine.plain import Engine, PlainEngine
 from longtake.engine.precision import PRECISIONS, narrow, precision_of, running
 from longtake.errors import CapabilityError
@@ -14,9 +16,12 @@ __all__ = [
     "PRECISIONS",
     "CapturedEngine",
     "Engine",
+    "Outbox",
     "PlainEngine",
     "choose_engine",
     "narrow",
+    "pack",
+    "packed",
     "precision_of",
     "running",
 ]

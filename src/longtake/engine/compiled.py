@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from longtake.engine.packed import unpack
 from longtake.nn import ConditionedBlock, DecoderBlock, EncoderBlock
 
 KINDS: tuple[type[nn.Module], ...] = (ConditionedBlock, DecoderBlock, EncoderBlock)
@@ -22,6 +23,7 @@ def compile_parts(model: nn.Module, *more: nn.Module) -> nn.Module:
     """
     torch._dynamo.config.automatic_dynamic_shapes = False
     torch._dynamo.config.cache_size_limit = max(64, torch._dynamo.config.cache_size_limit)
+    unpack(model)  # the compiler has its own way to products
     for part in (*(m for m in model.modules() if isinstance(m, KINDS)), *more):
         part.compile()
     return model

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from longtake.engine import narrow, precision_of
 from longtake.memory.keep import Keep
 from longtake.registry import Model
 from longtake.rules import Rule
@@ -43,6 +44,7 @@ class Net:
             "parameters": sum(p.numel() for p in self.module.parameters()),
             "config": self.module.config.to_dict(),
             "dtype": str(parameter.dtype).removeprefix("torch."),
+            "precision": precision_of(self.module),
             "device": str(parameter.device),
             "torch": torch.__version__,
             "join": self.join,
@@ -61,7 +63,10 @@ def untrained_twin(net: Net, seed: int = 0) -> Net:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         module = type(net.module)(net.module.config)
-    return replace(net, name="untrained", module=module.to(parameter.device, parameter.dtype).eval())
+    precision = precision_of(net.module)
+    dtype = parameter.dtype if precision == "float32" else torch.float32  # what is narrow, `narrow` says
+    module = narrow(module.to(parameter.device, dtype).eval(), precision)
+    return replace(net, name="untrained", module=module)
 
 
 def weights_hash(module: torch.nn.Module) -> str:

@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
+from torch import Tensor
 
 from longtake.errors import OutputError
 from longtake.frame import Prediction
@@ -103,15 +104,24 @@ class Recorder:
         self._begin = self._mark = time.perf_counter()
         return self
 
-    def add(self, prediction: Prediction, seconds: float | None = None) -> None:
+    def pick(self, prediction: Prediction, frames: int, points: int) -> Tensor:
+        """Choose the pixels, as flat indices, that become points of a frame with so many frames and points before it.
+
+        `add` does it; who writes in another thread does it ahead of `add`, to know how many points there will be.
+        """
+        room = self._budget if self._max is None else min(self._budget, self._max - points)
+        return pick_pixels(prediction, keep_percentile=self._keep, budget=room, salt=frames)
+
+    def add(self, prediction: Prediction, seconds: float | None = None, pixels: Tensor | None = None) -> None:
         """Write one frame of one stream.
 
         seconds: how long the frame took (its latency); by default the time since the previous `add` ended.
+        pixels: what `pick` chose, if it was asked already.
         Raises OutputError where the disk is full: the frame is taken back, all before it is complete and readable.
         """
         latency = time.perf_counter() - self._mark if seconds is None else float(seconds)
-        room = self._budget if self._max is None else min(self._budget, self._max - self.points)
-        pixels = pick_pixels(prediction, keep_percentile=self._keep, budget=room, salt=self.frames)
+        if pixels is None:
+            pixels = self.pick(prediction, self.frames, self.points)
         try:
             self._files.add(prediction, pixels)
         except OSError as error:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from contextlib import closing
 
 from longtake.errors import InputError
@@ -52,7 +52,7 @@ class Source(ABC):
         """What went wrong without ending the take (cut off file, skipped pictures); complete after the last frame."""
         return list(self._notes.values())
 
-    def __iter__(self) -> Iterator[Frame]:
+    def __iter__(self) -> Generator[Frame, None, None]:
         self._notes.clear()
         self._named.clear()
         picker = self.selection.picker()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rooms painted in anything, full of bodies that hang in the air: what no photograph shows, and geometry alone explains.
+"""Rooms painted in anything, full of bodies that hang in the air: what no photograph shows, and geometry explains.
 
 Randomised domains (Tobin et al., arXiv 1703.06907): a model that has seen every colour takes a real room for one more.
 """

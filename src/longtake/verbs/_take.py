@@ -95,6 +95,8 @@ def figures(scene: Scene) -> dict[str, Any]:
         "tracking": told["tracking"],
         "loop_closures": told.get("loop_closures"),
         "device": told["device"],
+        "precision": told["precision"],
+        "threads": told["threads"],
         "status": told["status"],
         "notes": list(scene.notes),
         "outputs": [str(scene.folder / name) for name in _names(scene)],
@@ -107,9 +109,10 @@ def account(scene: Scene) -> str:
     median = f", median {told['latency_p50_ms']:.0f} ms in the model" if told["frames"] else ""
     closed = told.get("loop_closures")
     loops = "" if closed is None else f"; {closed} loop closures, poses {'corrected' if closed else 'as they were'}"
+    threads = f", {told['threads']} threads" if told["threads"] else ""
     lines = [
         f"{told['frames']} frames in {told['seconds']:.1f} s: {told['fps']:.1f} frames/s{median} "
-        f"({told['model']}, {told['rule']}, {told['device']})",
+        f"({told['model']}, {told['rule']}, {told['device']}{threads}, {told['precision']})",
         f"{told['points']:,} points; {amount(told['state_bytes'])} kept between frames{loops}",
         *(f"note: {note}" for note in scene.notes),
         f"{scene.folder}/",

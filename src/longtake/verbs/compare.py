@@ -23,6 +23,7 @@ def main(  # noqa: PLR0913
     max_frames: int | None = None,
     batch: int = 1,
     device: str = "auto",
+    precision: Literal["float32", "bf16"] = "float32",
 ) -> int:
     """Run models and rules side by side over one take or many, and print one table.
 
@@ -44,6 +45,7 @@ def main(  # noqa: PLR0913
         max_frames: At most so many frames of each take.
         batch: Takes with truth that run together in one batch of streams.
         device: auto (CUDA, then Apple's MPS, then the CPU), cpu, cuda, cuda:1, mps.
+        precision: Matrices are multiplied in float32, or in bf16, which is faster where the processor has it.
     """
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -72,7 +74,7 @@ def main(  # noqa: PLR0913
         bar = progress.add_task("", total=frames * len(chosen) * len(named) or None)
         for model in named:
             name, _, weights = model.partition("=")
-            loaded = load(name, weights or None, device=device, size=size)
+            loaded = load(name, weights or None, device=device, size=size, precision=precision)
             for rule in chosen:
                 progress.update(bar, description=f"{name} {rule}")
                 entries.append(
@@ -99,6 +101,7 @@ def main(  # noqa: PLR0913
             "reset_when": reset_when,
             "join": join,
             "size": size,
+            "precision": precision,
             "stride": stride,
             "max_frames": max_frames,
             "batch": batch,

@@ -23,6 +23,7 @@ def main(  # noqa: PLR0913
     join: Literal["exact", "scale", "sim3"] = "exact",
     size: int | None = None,
     device: str = "auto",
+    precision: Literal["float32", "bf16"] = "float32",
     lengths: str | None = None,
     start: int | None = None,
     stride: int = 1,
@@ -69,6 +70,7 @@ def main(  # noqa: PLR0913
         join: How the chunks between resets meet: exact (as published), scale (same camera, its scale by depth) or sim3.
         size: Longer side of the image that the model sees, in pixels; by default the model's own.
         device: auto (CUDA, then Apple's MPS, then the CPU), cpu, cuda, cuda:1, mps.
+        precision: Matrices are multiplied in float32, or in bf16, which is faster where the processor has it.
         lengths: Data set: frames after which figures are taken, separated by commas; by default at the end.
         start: Data set: first frame.
         stride: Use every so many-th frame; the yardstick has its own.
@@ -129,7 +131,7 @@ def main(  # noqa: PLR0913
             depth_pixels=DEPTH_PIXELS if depth_pixels is None else depth_pixels,
         )
         sequences = open_takes(protocol.dataset, Path(words[1]), takes)
-        loaded = load(model, weights, device=device, size=size)
+        loaded = load(model, weights, device=device, size=size, precision=precision)
         options = {"out": json, "markdown": markdown, "fresh": fresh}
         return run_dataset(protocol, Path(words[1]), sequences, loaded, wanted or rules_of(loaded), **options)
     alien = {"--lengths": lengths, "--start": start is not None, "--resize": resize}
@@ -137,7 +139,7 @@ def main(  # noqa: PLR0913
     alien |= {"--cloud-points": cloud_points is not None, "--depth-pixels": depth_pixels is not None}
     _refuse(alien, "a data set (longtake evaluate rgbd FOLDER)")
     sets = find_sets(Path(words[0]), takes, frames, stride)
-    loaded = load(model, weights, device=device, size=size)
+    loaded = load(model, weights, device=device, size=size, precision=precision)
     net, chosen = Net.of(loaded, join=join, reset_when=reset_when), wanted or rules_of(loaded)
     nets = [(net, chosen)] + ([] if no_untrained else [(untrained_twin(net), chosen[:1])])
     report = run_yardstick(sets, nets, reset_every=reset_every, batch=batch, cache=cache or cache_folder(), fresh=fresh)

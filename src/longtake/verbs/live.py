@@ -29,6 +29,7 @@ def main(  # noqa: PLR0913
     patience: float = 30.0,
     record: Path | None = None,
     device: str = "auto",
+    precision: Literal["float32", "bf16"] = "float32",
     seed: int = 0,
     view: bool = False,
     port: int = 8080,
@@ -61,6 +62,7 @@ def main(  # noqa: PLR0913
         patience: Seconds to try to connect again where the stream breaks off; 0 ends the take at once.
         record: Keep the stream as it comes in this Matroska file (.mkv); each new connection begins another.
         device: auto (CUDA, then Apple's MPS, then the CPU), cpu, cuda, cuda:1, mps.
+        precision: Matrices are multiplied in float32, or in bf16, which is faster where the processor has it.
         seed: Seed of everything random.
         view: Show the take in the browser while it grows, and stay until Ctrl-C. Only this machine can look.
         port: Port of the viewer; where it is taken, the next free one.
@@ -88,5 +90,6 @@ def main(  # noqa: PLR0913
         **camera_options(intrinsics, distortion, None if lens is None else str(lens)),
         size=size,
         device=device,
+        precision=precision,
         seed=seed,
     )

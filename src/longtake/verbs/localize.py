@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import Positional, arg
 
@@ -18,6 +18,7 @@ def main(
     *,
     weights: Path | None = None,
     device: str = "auto",
+    precision: Literal["float32", "bf16"] = "float32",
     json: bool = False,
 ) -> None:
     """Say where photos were taken in a take whose state was saved with `longtake reconstruct --state`.
@@ -29,6 +30,7 @@ def main(
         photos: Images, or folders of them.
         weights: Weight file, for models whose weights are not in the package.
         device: auto (CUDA, then Apple's MPS, then the CPU), cpu, cuda, cuda:1, mps.
+        precision: Matrices are multiplied in float32, or in bf16, which is faster where the processor has it.
         json: Print one JSON list: name, world_from_cam, intrinsics of the photo's size, confidence.
     """
     from json import dumps
@@ -40,7 +42,7 @@ def main(
 
     if not photos:
         raise InputError("no photo is given: longtake localize STATE PHOTO ...")
-    model = load(saved_model(state) or "longtake-small", weights, device=device)
+    model = load(saved_model(state) or "longtake-small", weights, device=device, precision=precision)
     stream = model.resume(state)
     if not isinstance(stream, Stream):
         raise InputError(f"{state}: holds the states of several takes; give that of one.")

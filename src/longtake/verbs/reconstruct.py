@@ -36,6 +36,7 @@ def main(  # noqa: PLR0913
     end: float | None = None,
     max_frames: int | None = None,
     device: str = "auto",
+    precision: Literal["float32", "bf16"] = "float32",
     seed: int = 0,
     state: Path | None = None,
     view: bool = False,
@@ -75,6 +76,7 @@ def main(  # noqa: PLR0913
         end: Stop at this second of the source.
         max_frames: Stop after so many frames.
         device: auto (CUDA, then Apple's MPS, then the CPU), cpu, cuda, cuda:1, mps.
+        precision: Matrices are multiplied in float32, or in bf16, which is faster where the processor has it.
         seed: Seed of everything random.
         state: Save the memory here at the end, for `longtake localize` and for going on in Python.
         view: Show the take in the browser while it grows, and stay until Ctrl-C. Only this machine can look.
@@ -109,6 +111,7 @@ def main(  # noqa: PLR0913
         end=end,
         max_frames=max_frames,
         device=device,
+        precision=precision,
         seed=seed,
         state=state,
     )

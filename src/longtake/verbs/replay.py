@@ -86,7 +86,8 @@ def main(
         raise InputError(
             f"{path}: not the file that {take} was made from (its SHA-256 differs). Name it with --source."
         )
-    model = load(old["model"], weights, device=device or old["device"], size=options.pop("size"))
+    precision = old["options"].get("precision") or "float32"
+    model = load(old["model"], weights, device=device or old["device"], size=options.pop("size"), precision=precision)
     if model.weights_sha256 != old["weights"]["sha256"]:
         raise InputError(
             f"the weights are not those of {take} (SHA-256 {model.weights_sha256[:12]}, wanted "

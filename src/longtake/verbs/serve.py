@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 
 def main(  # noqa: PLR0913
@@ -18,6 +19,7 @@ def main(  # noqa: PLR0913
     reset_every: int | None = None,
     size: int | None = None,
     device: str = "auto",
+    precision: Literal["float32", "bf16"] = "float32",
     states: Path | None = None,
     max_fps: float = 30.0,
     max_bytes: int = 4_000_000,
@@ -41,6 +43,7 @@ def main(  # noqa: PLR0913
         reset_every: Start each client's memory over every so many of its frames; the poses are chained.
         size: Longer side of the image that the model sees, in pixels; by default the model's own.
         device: auto (CUDA, then Apple's MPS, then the CPU), cpu, cuda, cuda:1, mps.
+        precision: Matrices are multiplied in float32, or in bf16, which is faster where the processor has it.
         states: Folder that keeps the states of clients that left; by default they go when the service ends.
         max_fps: Frames a second that one client may send; those beyond are dropped.
         max_bytes: Largest message.
@@ -63,7 +66,7 @@ def main(  # noqa: PLR0913
         max_megapixels=max_megapixels,
         idle_seconds=idle_seconds,
     )
-    loaded = load(model, weights, device=device, size=size)
+    loaded = load(model, weights, device=device, size=size, precision=precision)
     with Service(
         loaded,
         tokens=token,
