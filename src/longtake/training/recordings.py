@@ -127,7 +127,7 @@ class Recordings:
                 failed += 1
                 if failed >= TRIES:
                     raise InputError(
-                        f"{TRIES} takes in a row could not be used, the last one because: {error}"
+                        f"{TRIES} takes in a row were of no use, the last one: {error}"
                     ) from error
         return _joined(drawn)
 

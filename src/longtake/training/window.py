@@ -77,7 +77,7 @@ def native_size(image: np.ndarray, size: int) -> tuple[int, int]:
 
 
 def colours(images: Tensor, rng: np.random.Generator) -> Tensor:
-    """Change the light of takes (B, T, 3, H, W) in [0, 1]: gamma, gain and tint of each take, exposure of each frame."""
+    """Change the light of takes (B, T, 3, H, W) in [0, 1]: gamma, gain, tint by take, exposure by frame."""
     b, t = images.shape[:2]
 
     def draw(*shape: int, by: float) -> Tensor:
