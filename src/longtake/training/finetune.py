@@ -52,7 +52,7 @@ class FineTuneConfig:
     takes: int = 2  # of a step
     frames: int = 8  # of a take
     size: int = 160  # longest side in pixels
-    max_stride: int = 4  # takes use every frame, every second, ...
+    max_stride: int = 2  # takes use every frame, every second, ...
     rate: float | None = None  # None: 1e-3 for adapters, 5e-5 for all weights
     warmup: int = 20
     decay: float = 0.0

@@ -21,7 +21,7 @@ def main(  # noqa: PLR0913
     takes: int = 2,
     frames: int = 8,
     size: int = 160,
-    max_stride: int = 4,
+    max_stride: int = 2,
     rate: float | None = None,
     hold_out: float = 0.2,
     test_frames: int = 16,
