@@ -61,10 +61,9 @@ def main() -> None:
     grid = table(found, f"{takes.name}: AbsRel of the rest, {len(done)} takes, {options.rule}")
     print_grid(grid, make_console())
     lines = [
-        Line(name, tuple((100 * drop, error) for drop, error in zip(DROPS[::10], found.curves[name][::10], strict=True)),
-             naive=name in ("random", "oracle"))
+        Line(name, tuple(zip(100 * DROPS[::10], found.curves[name][::10], strict=True)), naive=name == "random")
         for name in ORDERS
-    ]  # fmt: skip
+    ]
     write_json(
         options.out / "confidence.json",
         {

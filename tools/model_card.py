@@ -65,13 +65,18 @@ def figures(named: dict[str, list[TakeResult]]) -> list[str]:
     lines = [f"| takes | {' | '.join(FIGURES)} |", "| --- |" + " ---: |" * len(FIGURES)]
     for name, results in named.items():
         summary = summarize([result.figures for result in results])
-        lines.append(f"| {name}: {len(results)} of {len(results[0].indices)} frames | {' | '.join(summary_cells(summary))} |")
+        label = f"{name}: {len(results)} of {len(results[0].indices)} frames"
+        lines.append(f"| {label} | {' | '.join(summary_cells(summary))} |")
         lines.append(f"| naive guesses | {' | '.join(naive_cells(summary))} |")
     several = max(named.values(), key=len)
     if len(several) > 1:
         off, spread = scale_error(several)
-        lines += ["", f"Metric scale: with the one number of metres that suits all takes best, the model's unit is off by {off:.0f} % in "
-                  f"the median take; the unit itself varies by a factor of {spread:.1f} between the takes."]  # fmt: skip
+        lines += [
+            "",
+            "Metric scale: with the one number of metres that suits all takes best, the model's unit is off by "
+            f"{off:.0f} % in the median take;",
+            f"the unit itself varies by a factor of {spread:.1f} between the takes.",
+        ]
     return lines
 
 
@@ -110,8 +115,9 @@ def draw(rows: list[tuple[str, TakeResult, int]]) -> Image.Image:
     for (title, result, at), strip in zip(rows, strips, strict=True):
         depth, pose = result.figures.depth, result.figures.pose
         words = (
-            f"{title}: {result.name}, frame {result.panels[at].index}. AbsRel {depth.abs_rel:.2f} (constant {depth.const:.2f}), "
-            f"ATE/spread {pose.ate_over_spread:.2f}, rotation {pose.rotation:.0f} of {pose.identity:.0f} degrees"
+            f"{title}: {result.name}, frame {result.panels[at].index}. "
+            f"AbsRel {depth.abs_rel:.2f} (constant {depth.const:.2f}), ATE/spread {pose.ate_over_spread:.2f}, "
+            f"rotation {pose.rotation:.0f} of {pose.identity:.0f} degrees"
         )
         pen.text((GAP, y + 6), words, INK, font)
         y += HEAD

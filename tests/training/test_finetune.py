@@ -68,6 +68,19 @@ def test_it_learns_and_writes_what_it_learned(config: FineTuneConfig, rank: int)
     assert len((config.out / "log.jsonl").read_text().splitlines()) == 1
 
 
+def test_strength_lies_between_the_old_weights_and_the_new(config: FineTuneConfig) -> None:
+    base = tiny_learner().model.state_dict()
+    moved = {}
+    for strength in (1.0, 0.5, 0.0):
+        FineTuner(replace(config, steps=3, hold_out=0.0, strength=strength), TINY).run()
+        found = read_any(config.out / WEIGHTS).tensors
+        moved[strength] = {name: found[name] - base[name] for name in base}
+    assert any(t.abs().max() > 1e-4 for t in moved[1.0].values())
+    for name, whole in moved[1.0].items():
+        assert torch.allclose(moved[0.5][name], whole / 2, atol=1e-6)
+        assert not moved[0.0][name].any()
+
+
 def test_broken_data_on_the_way_loses_nothing(config: FineTuneConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     tuner = FineTuner(config, TINY)
     step = tuner.step

@@ -23,7 +23,7 @@ from longtake.errors import InputError, OutputError
 from longtake.evaluation.figures import depth_figures, focal_error, pose_figures
 from longtake.evaluation.summary import Summary, TakeFigures, summarize
 from longtake.geometry.pose import world_from_cam
-from longtake.nn.lora import adapt, adapter_tensors, folded_state
+from longtake.nn.lora import adapt, adapter_tensors, adapters, folded_state
 from longtake.training.flat import Average, FlatParameters
 from longtake.training.guard import Guard
 from longtake.training.learners import make_learner
@@ -47,6 +47,7 @@ class FineTuneConfig:
     model: str = "longtake-small"
     weights: Path | None = None  # None: those in the package
     rank: int = 8  # of the adapters; 0: all weights move
+    strength: float = 1.0  # of the adapters once they have learned; less forgets less, and says less of what is new
     steps: int = 300
     minutes: float = 60.0  # ends earlier than `steps` if they are over
     takes: int = 2  # of a step
@@ -155,7 +156,7 @@ class FineTuner:
                     adapter_tensors(model),
                     model.config.to_dict(),
                     self.learner.family,
-                    scale=1.0,
+                    scale=config.strength,
                     base=config.model if config.weights is None else None,
                     base_tensors=self.base_tensors,
                     fine_tuning=about,
@@ -188,6 +189,8 @@ class FineTuner:
         except KeyboardInterrupt:
             print("stopped: what was learned so far is saved", flush=True)
         finally:
+            for _, layer in adapters(self.learner.model):  # between the old weights and the new: arXiv 2109.01903
+                layer.scale = config.strength
             if self.step_count:
                 self.save()
         return before, self.figures()

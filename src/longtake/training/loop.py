@@ -119,9 +119,8 @@ class Trainer:
         self.pool = torch.cuda.graph_pool_handle() if self.gpu else None
         if config.compiled and self.gpu:
             self.learner.compile_parts()
-        self.schedule = Schedule(
-            config.stages or CURRICULA[config.curriculum], config.rate, config.warmup, config.flat, index=config.start_stage
-        )
+        stages = config.stages or CURRICULA[config.curriculum]
+        self.schedule = Schedule(stages, config.rate, config.warmup, config.flat, index=config.start_stage)
         first = shape_of(self.schedule.stage, 0, config.frames_per_step)
         self.ready = Ready(config.out / "precompile.log", first) if config.compiled and self.gpu else None
         self.steps: dict[tuple[Shape, float], Step] = {}

@@ -126,9 +126,7 @@ class Recordings:
             except InputError as error:
                 failed += 1
                 if failed >= TRIES:
-                    raise InputError(
-                        f"{TRIES} takes in a row were of no use, the last one: {error}"
-                    ) from error
+                    raise InputError(f"{TRIES} takes in a row were of no use, the last one: {error}") from error
         return _joined(drawn)
 
     def _size(self, source: Source) -> tuple[int, int]:

@@ -38,8 +38,8 @@ def main(  # noqa: PLR0913
 
     Args:
         out: Folder for weights and log.
-        config: Train as shipped weights were trained, from nothing: small is longtake-small. It decides all numbers; only
-            --out, --precision, --frames-per-step, --held-out and --max-steps (of each part) can go with it.
+        config: Train as shipped weights were trained, from nothing: small is longtake-small. It decides all numbers;
+            only --out, --precision, --frames-per-step, --held-out and --max-steps (of each part) go with it.
         model: The shape of the model, as `longtake models` lists it.
         minutes: Budget; curriculum and learning rate follow it.
         curriculum: standard; short, for a few minutes on a GPU; toy: small pictures, to see that all works.
