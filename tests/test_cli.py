@@ -173,7 +173,7 @@ def test_models_lists_the_models(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_train_has_the_defaults_and_choices_of_the_trainer() -> None:
     flags, defaults = signature(train.main).parameters, TrainConfig()
-    own = {"model", "frames_per_step"}  # which model, and a default that depends on the machine
+    own = {"model", "frames_per_step", "config"}  # which model, a default that depends on the machine, a recipe
     assert {name: flag.default for name, flag in flags.items() if name not in own} == {
         name: getattr(defaults, name) for name in flags if name not in own
     }
@@ -192,6 +192,7 @@ def test_train_has_the_defaults_and_choices_of_the_trainer() -> None:
         (["--frames-per-step", "-3"], "--frames-per-step -3: must be at least 1"),
         (["--curriculum", "toy", "--start-stage", "2"], "--start-stage 2: toy has stages 0 to 1"),
         (["--start-stage", "-1"], "--start-stage -1: standard has stages 0 to"),
+        (["--config", "small", "--rate", "1e-4", "--look-every", "9"], "--rate, --look-every: --config small decides"),
         (["--model", "vggt-small", "--compiled"], "--compiled with vggt-small: it is trained without"),
         (["--resume", "nowhere.safetensors"], "--resume nowhere.safetensors: no such file"),
     ],

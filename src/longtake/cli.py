@@ -30,6 +30,7 @@ VERBS: Mapping[str, str] = {
     "data check": "say what a data set's folder is, and prove that its poses and depth agree",
     "data synthesize": "write takes of procedural rooms in the layout of a data set",
     "train": "train a model on procedural rooms",
+    "finetune": "carry a trained model on, on your own RGB-D recordings",
     "convert": "turn an official checkpoint into safetensors with its configuration inside",
     "models": "list the models: size, licence, where the weights are",
     "rules": "list the update rules of the recurrent memory",

@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from longtake.checkpoints.adapters import fold_adapters
+from longtake.checkpoints.embedded import embedded_path
 from longtake.checkpoints.infer import Shapes, cut3r_config
 from longtake.checkpoints.kind import Kind, kind_of
 from longtake.checkpoints.official import read_torch
@@ -153,6 +155,8 @@ def read_any(
     if kind is Kind.SAFETENSORS and "longtake" in read_header(path, wanted=wanted):
         tensors, metadata = read_safetensors(path, family=family, wanted=wanted)
         require_built(metadata["family"], str(path))
+        if "adapter" in metadata:
+            tensors = _adapted(path, tensors, metadata)
         if is_packed(tensors):
             with _as_checkpoint_error(f"{path}: its packed weights cannot be unpacked"):
                 tensors = unpack(tensors, dtype or torch.float32)
@@ -179,6 +183,18 @@ def read_any(
     with _as_checkpoint_error(f"{path}: its arguments do not describe a {found} model"):
         config, more = translation.configure(shapes, given)
     return Weights(found, config, _cast(translation.rename(official), dtype), (*notes, *more))
+
+
+def _adapted(path: Path, adapters: dict[str, Tensor], metadata: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The whole weights that an adapter file stands for: those in the package, with the adapters folded in."""
+    about = metadata["adapter"]
+    if about.get("base") is None:
+        raise CheckpointError(
+            f"{path} holds adapters for weights that are not in the package: use the whole weights that "
+            "`longtake finetune` wrote beside it."
+        )
+    base = read_any(embedded_path(about["base"]), family=metadata["family"])
+    return fold_adapters(base.tensors, adapters, about, str(path))
 
 
 def convert(

@@ -30,7 +30,7 @@ def compare_picture(result: TakeResult) -> Image.Image:
     if not result.panels:
         raise ValueError("no panels to draw: give evaluate_takes some positions to keep")
     f = result.figures
-    rows = [_row(panel, f.depth.scale) for panel in result.panels]
+    rows = [panel_row(panel, f.depth.scale) for panel in result.panels]
     columns = len(rows[0])
     width = columns * CELL + (columns + 1) * GAP
     heights = [row[0].height for row in rows]
@@ -69,7 +69,8 @@ def colourize(values: np.ndarray, low: float, high: float) -> np.ndarray:
     return np.where(known[..., None], colours, UNKNOWN).astype(np.uint8)
 
 
-def _row(panel: Panel, scale: float) -> tuple[Image.Image, ...]:
+def panel_row(panel: Panel, scale: float) -> tuple[Image.Image, ...]:
+    """Draw one frame: what the model saw, true nearness, predicted nearness with one scale, relative error to 50 %."""
     with np.errstate(divide="ignore", invalid="ignore"):
         true = np.where(panel.true > 0, 1 / panel.true, np.nan)  # nearness: differences are seen where they matter
         predicted = np.where(panel.predicted > 0, 1 / (scale * panel.predicted), np.nan)

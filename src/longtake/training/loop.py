@@ -43,6 +43,7 @@ class TrainConfig:
     out: Path = Path("runs/train")
     minutes: float = 20.0  # budget after the start of the process, compilation included
     curriculum: str = "standard"
+    stages: tuple[Stage, ...] = ()  # in place of the named curriculum
     frames_per_step: int = 1024  # of 160 x 128 pixels on each device; other sizes get as many pixels
     rate: float = 3e-4  # at twice that, losses spiked and matching did not appear
     warmup: int = 200  # steps
@@ -119,9 +120,8 @@ class Trainer:
         self.pool = torch.cuda.graph_pool_handle() if self.gpu else None
         if config.compiled and self.gpu:
             self.learner.compile_parts()
-        self.schedule = Schedule(
-            CURRICULA[config.curriculum], config.rate, config.warmup, config.flat, index=config.start_stage
-        )
+        stages = config.stages or CURRICULA[config.curriculum]
+        self.schedule = Schedule(stages, config.rate, config.warmup, config.flat, index=config.start_stage)
         first = shape_of(self.schedule.stage, 0, config.frames_per_step)
         self.ready = Ready(config.out / "precompile.log", first) if config.compiled and self.gpu else None
         self.steps: dict[tuple[Shape, float], Step] = {}

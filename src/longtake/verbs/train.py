@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from inspect import signature
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 FRAMES_ON_A_CPU = 8  # a few seconds a step on two cores
 
@@ -12,6 +14,7 @@ FRAMES_ON_A_CPU = 8  # a few seconds a step on two cores
 def main(  # noqa: PLR0913
     *,
     out: Path = Path("runs/train"),
+    config: Literal["small"] | None = None,
     model: Literal["longtake-small", "vggt-small", "streamvggt-small"] = "longtake-small",
     minutes: float = 20.0,
     curriculum: Literal["standard", "short", "toy"] = "standard",
@@ -35,6 +38,8 @@ def main(  # noqa: PLR0913
 
     Args:
         out: Folder for weights and log.
+        config: Train as shipped weights were trained, from nothing: small is longtake-small. It decides all numbers;
+            only --out, --precision, --frames-per-step, --held-out and --max-steps (of each part) go with it.
         model: The shape of the model, as `longtake models` lists it.
         minutes: Budget; curriculum and learning rate follow it.
         curriculum: standard; short, for a few minutes on a GPU; toy: small pictures, to see that all works.
@@ -56,10 +61,9 @@ def main(  # noqa: PLR0913
     from longtake.errors import InputError
     from longtake.registry import find
     from longtake.training.loop import TrainConfig, train
+    from longtake.training.recipes import recipe
     from longtake.training.schedule import CURRICULA
 
-    if frames_per_step is None:
-        frames_per_step = 1024 if torch.cuda.is_available() else FRAMES_ON_A_CPU
     least = {"minutes": minutes, "rate": rate, "look-every": look_every}
     counts = {"frames-per-step": frames_per_step, "warmup": warmup, "held-out": held_out, "max-steps": max_steps}
     wrong = [f"--{name} {value}: must be more than 0" for name, value in least.items() if not value > 0]
@@ -73,7 +77,18 @@ def main(  # noqa: PLR0913
         wrong.append(f"--compiled with {model}: it is trained without; leave it out")
     if wrong:
         raise InputError("; ".join(wrong) + ".")
-    config = TrainConfig(
+    if config is not None:
+        decided = {"model": model, "minutes": minutes, "curriculum": curriculum, "rate": rate, "warmup": warmup}
+        decided |= {"seed": seed, "compiled": compiled, "resume": resume, "start_stage": start_stage}
+        _refuse_changes(config, decided | {"look_every": look_every})
+        chosen = {"frames_per_step": frames_per_step, "held_out": held_out, "max_steps": max_steps}
+        chosen = {name: value for name, value in chosen.items() if value is not None}
+        for part in recipe(config, out):
+            train(replace(part, precision=precision, **chosen), find(model).config)
+        return
+    if frames_per_step is None:
+        frames_per_step = 1024 if torch.cuda.is_available() else FRAMES_ON_A_CPU
+    own = TrainConfig(
         out=out,
         minutes=minutes,
         curriculum=curriculum,
@@ -89,4 +104,14 @@ def main(  # noqa: PLR0913
         held_out=held_out,
         max_steps=max_steps,
     )
-    train(config, find(model).config)
+    train(own, find(model).config)
+
+
+def _refuse_changes(config: str, given: dict[str, Any]) -> None:
+    """Raise InputError if a number was given that the recipe decides."""
+    from longtake.errors import InputError
+
+    usual = signature(main).parameters
+    changed = [f"--{name.replace('_', '-')}" for name, value in given.items() if value != usual[name].default]
+    if changed:
+        raise InputError(f"{', '.join(changed)}: --config {config} decides that; leave it out, or leave --config out.")

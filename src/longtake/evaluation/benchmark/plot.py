@@ -32,8 +32,8 @@ class Line:
     naive: bool = False
 
 
-def draw_plot(title: str, unit: str, lines: Sequence[Line]) -> Image.Image:
-    """Draw lines over a shared scale that begins at 0, lengths at their true distances."""
+def draw_plot(title: str, unit: str, lines: Sequence[Line], across: str = "frames") -> Image.Image:
+    """Draw lines over a shared scale that begins at 0, lengths (`across` names them) at their true distances."""
     image = Image.new("RGB", (SIZE[0] * _OVER, SIZE[1] * _OVER), PAPER)
     draw = ImageDraw.Draw(image)
     lengths = sorted({x for line in lines for x, _ in line.points} | {line.lost_at for line in lines if line.lost_at})
@@ -63,7 +63,7 @@ def draw_plot(title: str, unit: str, lines: Sequence[Line]) -> Image.Image:
             draw.line((at, y, at, y + 9 * _OVER), fill=MUTED, width=4)
             text(at, y + 18 * _OVER, f"{x:g}", _TEXT, MUTED, "mt")
             written = at
-    text(place(high, 0)[0], (SIZE[1] - 16) * _OVER, "frames", _TEXT, MUTED, "rb")
+    text(place(high, 0)[0], (SIZE[1] - 16) * _OVER, across, _TEXT, MUTED, "rb")
     text(40 * _OVER, 58 * _OVER, title, _TITLE, INK, "ls")
     beside = 40 * _OVER + draw.textlength(title, ImageFont.load_default(_TITLE * _OVER)) + 20 * _OVER
     text(beside, 58 * _OVER, unit, _TEXT, MUTED, "ls")

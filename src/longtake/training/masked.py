@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The training loss where depth is known in places only: the same terms, each a mean over the pixels that have truth.
+
+Unknown pixels travel as nan in `Targets.log_depth`, so that `compute_loss` serves both kinds of takes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from longtake.geometry.camera import unproject
+from longtake.geometry.pose import inverse, transform
+from longtake.training.losses import FrameTerms
+from longtake.training.targets import FLOW_STRIDE, Targets, backward_flow, make_targets
+
+
+def make_masked_targets(depth: Tensor, world_from_cam: Tensor, intrinsics: Tensor) -> Targets:
+    """depth (B, T, H, W) along z, 0 = unknown, world_from_cam (B, T, 4, 4), intrinsics (B, 3, 3) -> targets.
+
+    Lengths are divided by the mean of the known depths of each take's first frame, which must have one at least.
+    `log_depth` is nan where depth is unknown; flow counts where both frames have a depth.
+    """
+    known = depth > 0
+    first = known[:, 0].flatten(1)
+    scale = (depth[:, 0].flatten(1) * first).sum(-1) / first.sum(-1)
+    filled = torch.where(known, depth, scale[:, None, None, None])  # leaves the mean of the first frame what it is
+    targets = make_targets(filled, world_from_cam, intrinsics)
+    first_from_cam = inverse(world_from_cam[:, :1]) @ world_from_cam
+    world = transform(first_from_cam, unproject(depth, intrinsics[:, None].expand(-1, depth.shape[1], -1, -1)))
+    _, seen = backward_flow(world, depth, first_from_cam, intrinsics)  # an unknown depth agrees with nothing
+    half = FLOW_STRIDE // 2
+    valid = (seen & known[:, :, half::FLOW_STRIDE, half::FLOW_STRIDE]).transpose(0, 1)
+    log_depth = torch.where(known.transpose(0, 1), targets.log_depth, torch.nan)
+    return replace(targets, log_depth=log_depth, flow_valid=valid)
+
+
+def compute_masked_frame_terms(  # noqa: PLR0913
+    depth: Tensor,
+    confidence: Tensor,
+    world: Tensor,
+    world_confidence: Tensor,
+    flow: Tensor,
+    true_log_depth: Tensor,
+    true_world: Tensor,
+    true_flow: Tensor,
+    flow_valid: Tensor,
+    alpha: float,
+) -> FrameTerms:
+    """`losses.compute_frame_terms`, where pixels with true_log_depth = nan count for nothing. 0 if there are no others.
+
+    An edge counts where both of its pixels are known.
+    """
+    known = true_log_depth.isfinite()
+    error = torch.where(known, _wide(depth).log() - torch.where(known, true_log_depth, 0.0), 0.0)
+    edges = sum(
+        _mean((error[..., s:] - error[..., :-s]).abs(), known[..., s:] & known[..., :-s])
+        + _mean((error[..., s:, :] - error[..., :-s, :]).abs(), known[..., s:, :] & known[..., :-s, :])
+        for s in (1, 2, 4)
+    )
+    assert isinstance(edges, Tensor)
+    nearness = true_world.norm(dim=-1).clamp_min(0.1).reciprocal()
+    # Where depth is unknown the difference is a constant, so that nothing flows back and nothing is nan.
+    apart = torch.where(known[..., None], _wide(world) - true_world, 1.0)
+    world_error = (apart.norm(dim=-1) * nearness).log1p()
+    return (
+        _mean(_confident(error.abs(), _wide(confidence), alpha), known),
+        _mean(error.abs(), known),
+        edges,
+        _mean(_confident(world_error, _wide(world_confidence), alpha), known),
+        _mean(world_error, known),
+        torch.where(flow_valid, (_wide(flow) - true_flow).norm(dim=-1), 0.0).sum(),
+        torch.where(flow_valid, true_flow.norm(dim=-1), 0.0).sum(),
+        flow_valid.sum().float(),
+    )
+
+
+def _confident(error: Tensor, confidence: Tensor, alpha: float) -> Tensor:
+    return confidence * error - alpha * confidence.log()
+
+
+def _mean(values: Tensor, known: Tensor) -> Tensor:
+    return torch.where(known, values, 0.0).sum() / known.sum().clamp_min(1)
+
+
+def _wide(x: Tensor) -> Tensor:
+    return x.to(torch.promote_types(x.dtype, torch.float32))
