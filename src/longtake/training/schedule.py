@@ -19,6 +19,7 @@ class Stage:
     sizes: tuple[tuple[int, int], ...] = ((128, 160),)  # (height, width); ranks and steps take turns
     gated: float = 0.5  # share of the takes whose state is updated by the ttt3r rate
     share: float = 1.0  # of the frames of a full step: smaller steps come more often
+    window: int = 0  # frames that gradients go back through, and memory is needed for; 0: all of a take's
 
 
 SHAPES = ((112, 160), (96, 160), (128, 160), (160, 112))  # what 4:3, 3:2, 5:4 and upright pictures become
@@ -28,8 +29,9 @@ CURRICULUM = (
     Stage(4, until=0.15, flow_below=0.60, sizes=SHAPES[:1], gated=0.0, share=0.5),
     Stage(8, until=0.30, flow_below=0.25, sizes=SHAPES[:1]),
     Stage(16, until=0.55, sizes=SHAPES),
-    Stage(32, until=0.80, sizes=SHAPES, share=2.0),
-    Stage(32, until=1.00, sizes=LARGE, share=2.0),
+    Stage(32, until=0.70, sizes=SHAPES, share=2.0),
+    Stage(64, until=0.85, sizes=SHAPES, share=4.0, window=32),  # parts and memory are those of the stage before
+    Stage(64, until=1.00, sizes=LARGE, share=4.0, window=32),
 )
 SHORT = (  # a few minutes: no time for long takes, the rate falls early
     Stage(3, until=0.38, flow_below=0.65, gated=0.0, share=0.5),

@@ -31,6 +31,7 @@ class FullLearner(Learner):
 
     family: ClassVar[str] = "vggt"
     looks: ClassVar[Mapping[str, bool]] = {"append": False}
+    carries: ClassVar[bool] = False
     captured: ClassVar[bool] = False  # its tables come from the host; one pass has few kernels anyway
 
     def __init__(self, model: Vggt) -> None:
