@@ -23,7 +23,7 @@ from longtake.stream import absorb
 from longtake.synthetic.config import WorldConfig
 from longtake.synthetic.world import Batch, make_batch
 from longtake.training.losses import FlowHead, FrameTerms, LossWeights, compute_frame_terms, compute_loss
-from longtake.training.mixed_rule import MixedRule
+from longtake.training.mixed_rule import MixedRule, draw_rules
 from longtake.training.shapes import Shape
 from longtake.training.targets import Targets, make_targets
 from longtake.training.windows import Drawn, draw_takes
@@ -70,14 +70,15 @@ class Learner(nn.Module):
         memory.read = torch.compile(memory.read)  # type: ignore[method-assign]
         memory.write = torch.compile(memory.write)  # type: ignore[method-assign]
 
-    def walk(self, images: Tensor, gated: Tensor, state: State | None = None) -> Walk:
-        """images (B, T, 3, H, W) in [0, 1], gated (B,) bool -> what the stream would have said, differentiable.
+    def walk(self, images: Tensor, rules: Tensor, state: State | None = None, *, filtered: bool = False) -> Walk:
+        """images (B, T, 3, H, W) in [0, 1] -> what the stream would have said, differentiable.
 
+        rules (B,), filtered: see `MixedRule`; as bool, rules say which takes are gated as ttt3r does.
         state: where an earlier walk under the same rules left these takes; None begins them.
         """
         takes, frames, _, height, width = images.shape
         grid = (height // PATCH, width // PATCH)
-        rule = MixedRule(gated)
+        rule = MixedRule(rules, filtered=filtered)
         flags = Flags.plain(takes, images.device)
         tables = self.model.memory.tables(grid_positions(*grid, images.device))
         if state is None:
@@ -121,17 +122,20 @@ class Step:
         gradients: Tensor,
         gated_share: float,
         *,
+        filtered_share: float = 0.0,
+        damped_share: float = 0.0,
         precision: torch.dtype | None,
         compiled: bool = False,
     ) -> None:
         if not learner.carries and shape.windows > 1:
             shape = replace(shape, frames=shape.window)
         self.learner, self.shape, self.world, self.weights = learner, shape, world, weights
-        self.gradients, self.gated_share, self.precision = gradients, gated_share, precision
+        self.gradients, self.precision = gradients, precision
+        self.shares = (gated_share, filtered_share, damped_share)
         self.frame_terms = compiled_frame_terms() if compiled else None
         self.parts: dict[str, Tensor] = {}
         self.drawn: Drawn | None = None  # of takes of several windows
-        self.gated = self.at = gradients.new_zeros(())  # how those are written, and where the window begins
+        self.rules = self.at = gradients.new_zeros(())  # how those are written, and where the window begins
         self.carried: dict[str, Tensor] = {}  # the state between windows, and `POSE`
         self.graphs: tuple[torch.cuda.CUDAGraph, ...] = ()
 
@@ -142,10 +146,6 @@ class Step:
         with torch.no_grad():
             batch = make_batch(self.world, s.takes, s.frames, s.height, s.width, device, fast=device.type == "cuda")
             return batch, make_targets(batch.depth, batch.world_from_cam, batch.intrinsics)
-
-    def draw_rules(self) -> Tensor:
-        """Which takes are gated, (B,) bool."""
-        return torch.rand(self.shape.takes, device=self.gradients.device) < self.gated_share
 
     def forward_backward(self) -> None:
         """One pass. Gradients are those of this batch alone."""
@@ -160,14 +160,14 @@ class Step:
     def whole(self) -> None:
         """A pass over takes of one window."""
         batch, targets = self.draw_batch()
-        gated = self.draw_rules()
+        self.rules = draw_rules(self.shape.takes, *self.shares, self.gradients.device)
         self.gradients.zero_()
-        self.parts = self._learn(batch.images, gated, targets)[1]
+        self.parts = self._learn(batch.images, targets)[1]
 
     def draw(self) -> None:
         """Fresh takes of several windows."""
         self.drawn = draw_takes(self.world, self.shape, self.gradients.device)
-        self.gated = self.draw_rules()
+        self.rules = draw_rules(self.shape.takes, *self.shares, self.gradients.device)
 
     def first_window(self) -> None:
         """Begin the drawn takes."""
@@ -175,7 +175,7 @@ class Step:
         self.gradients.zero_()
         self.at = torch.zeros((), dtype=torch.int64, device=self.gradients.device)
         images, targets = self.drawn.window(self.at, self.shape.window, first=True)
-        walk, parts = self._learn(images, self.gated, targets)
+        walk, parts = self._learn(images, targets)
         self.parts = {name: part / (1 if name in RATES else self.shape.windows) for name, part in parts.items()}
         self.carried = {name: tensor.clone() for name, tensor in _left(walk).items()}
 
@@ -188,7 +188,7 @@ class Step:
         named = {name: t.clone().requires_grad_(t.is_floating_point()) for name, t in self.carried.items()}
         before = (named.pop(POSE).detach(), targets.first_from_cam[0])
         state = State.from_tensors(named)
-        walk, parts = self._learn(images, self.gated, targets.later(), state, before)
+        walk, parts = self._learn(images, targets.later(), state, before)
         for name, part in parts.items():
             if name not in RATES:
                 self.parts[name] += part / self.shape.windows
@@ -199,14 +199,13 @@ class Step:
     def _learn(
         self,
         images: Tensor,
-        gated: Tensor,
         targets: Targets,
         state: State | None = None,
         before: tuple[Tensor, Tensor] | None = None,
     ) -> tuple[Walk, dict[str, Tensor]]:
         """Walk, compare, add this window's share to the gradients."""
         with torch.autocast(images.device.type, self.precision, enabled=self.precision is not None):
-            walk = self.learner.walk(images, gated) if state is None else self.learner.walk(images, gated, state)
+            walk = self.learner.walk(images, self.rules, state, filtered=self.shares[1] > 0)
         said = (walk.heads, walk.log_focal, walk.flow)
         loss, parts = compute_loss(*said, targets, self.weights, self.frame_terms, before)
         (loss / self.shape.windows).backward()
