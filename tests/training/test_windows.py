@@ -176,3 +176,24 @@ def test_a_family_that_cannot_go_on_sees_takes_as_long_as_a_window() -> None:
     assert step.shape.frames == 3
     step.run()
     assert flat.gradients.abs().sum() > 0
+
+
+@pytest.mark.gpu
+def test_captured_windows_do_what_plain_calls_do() -> None:
+    learner = tiny_learner().cuda()
+    flat = FlatParameters([learner])
+    shape, shares = Shape(4, 12, 48, 64, 4), {"filtered_share": 0.25, "damped_share": 0.25}
+    step = Step(learner, shape, WORLD, LossWeights(), flat.gradients, 0.25, precision=None, **shares)
+    torch.cuda.manual_seed(8)
+    step.run()
+    wanted, loss = flat.gradients.clone(), float(step.parts["loss"])
+    step.capture()
+    made = []
+    for _ in range(2):
+        torch.cuda.manual_seed(8)
+        step.run()
+        made.append(flat.gradients.clone())
+        assert float(step.parts["loss"]) == pytest.approx(loss, rel=1e-3)
+        assert (made[-1] - wanted).norm() < 0.02 * wanted.norm()
+    step.run()
+    assert (flat.gradients - wanted).norm() > 0.1 * wanted.norm(), "a replay draws takes of its own"
