@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from long_takes_walk import SEED, WORLD, OutOfTime, Walked, Walks, draw_walks, options_of, walk
+from long_takes_walk import SEED, WALKS, OutOfTime, Walked, Walks, draw_walks, options_of, walk
 
 import longtake
 from longtake.continuity.tracking import LOST, WEAK
@@ -31,6 +31,7 @@ from longtake.evaluation.records import plain, read_record, write_json, write_te
 from longtake.evaluation.tables import Grid, make_console, print_grid, to_markdown
 from longtake.registry import Model
 from longtake.rules import rule_table
+from longtake.synthetic.config import worlds
 from longtake.verbs._compare_pictures import save_comparison
 from longtake.verbs._compare_run import LENGTHS, Entry, TakeLine, path_figures
 
@@ -121,6 +122,7 @@ def read_options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--takes", type=int, default=20)
     parser.add_argument("--frames", type=int, default=1000)
     parser.add_argument("--size", default="160x128", help="pixels of the pictures, WIDTHxHEIGHT")
+    parser.add_argument("--world", choices=worlds(), default="mixture", help="what takes are drawn from")
     parser.add_argument("--rules", default=",".join(rules), help="runs, separated by commas")
     parser.add_argument("--combined", default=COMBINED, help="runs with resets and joins; empty for none")
     parser.add_argument("--model", default="longtake-small")
@@ -139,7 +141,7 @@ def main(arguments: list[str] | None = None) -> None:
     deadline = begin + options.budget
     more = {} if options.precision == "float32" else {"precision": options.precision}
     model = longtake.load(options.model, options.weights, device=options.device, **more)
-    width, height = map(int, options.size.split("x"))
+    world, (width, height) = worlds()[options.world], map(int, options.size.split("x"))
     runs = list(dict.fromkeys(run for run in f"{options.rules},{options.combined}".split(",") if run))
     for run in runs:  # a mistake is named before anything is drawn
         rule, how = options_of(run)
@@ -149,7 +151,7 @@ def main(arguments: list[str] | None = None) -> None:
         "frames": options.frames,
         "size": [height, width],
         "seed": SEED,
-        "world": asdict(WORLD),
+        "world": asdict(world) | WALKS,
         "model": options.model,
         "weights_sha256": weights_hash(model.module),
         "precision": options.precision,
@@ -170,7 +172,7 @@ def main(arguments: list[str] | None = None) -> None:
             left.append(run)
             continue
         try:
-            walks = walks or draw_walks(model, options.takes, options.frames, (height, width), deadline)
+            walks = walks or draw_walks(model, options.takes, options.frames, (height, width), deadline, world)
             started = time.perf_counter()
             walked = walk_somehow(model, run, walks, deadline)
         except OutOfTime:
@@ -197,7 +199,7 @@ def walk_somehow(model: Model, run: str, walks: Walks, deadline: float) -> Walke
         try:
             return walk(model, run, walks, deadline, graphs=True)
         except (RuntimeError, LongtakeError) as error:
-            print(f"{run}: not as a captured graph ({str(error).splitlines()[0]}); with plain calls", flush=True)
+            print(f"{run}: not as a captured graph ({' '.join(str(error).split()[:20])}); with plain calls", flush=True)
     return walk(model, run, walks, deadline)
 
 

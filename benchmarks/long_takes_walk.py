@@ -8,7 +8,7 @@ are kept, and on a CUDA device each frame is one captured graph, so that 20 take
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,7 @@ from longtake.synthetic.config import WorldConfig
 from longtake.synthetic.world import make_batch
 
 SEED = 3_141_592_653  # of take 0, below 2**32, which is all that a CPU's generator reads; training starts near 0
-WORLD = WorldConfig(revisit_share=1.0, loop_share=0.0, chunk=256)  # out and back along the path, once or twice
+WALKS = {"revisit_share": 1.0, "loop_share": 0.0, "chunk": 256}  # out and back along the path, once or twice
 LOOK = 20  # frames between looks at the clock, each of which waits for the device
 
 
@@ -58,10 +58,11 @@ def draw_walks(
     frames: int,
     size: tuple[int, int],
     deadline: float = float("inf"),
-    world: WorldConfig = WORLD,
+    world: WorldConfig | None = None,
 ) -> Walks:
-    """Draw takes of pictures of `size` (height, width), one after the other. Raises OutOfTime."""
+    """Draw takes of pictures of `size` (height, width), one after the other, that come back. Raises OutOfTime."""
     device, pictures, poses = model.device, [], []
+    world = replace(world or WorldConfig(), **WALKS)
     for i in range(takes):
         check(deadline)
         generator = torch.Generator(device=device).manual_seed(SEED + i)

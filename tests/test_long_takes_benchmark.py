@@ -22,6 +22,7 @@ import long_takes  # noqa: E402
 import long_takes_walk  # noqa: E402
 
 from longtake.stream import Streams  # noqa: E402
+from longtake.synthetic.config import worlds  # noqa: E402
 
 RUNS = ("filt3r", "recal3r+memix", "overwrite@4@scale", "ttt3r@3@exact", "filt3r@spent:3+cut@sim3")
 
@@ -54,10 +55,10 @@ def test_the_walk_says_what_streams_say(run: str) -> None:
 
 
 def test_pictures_are_what_the_model_sees() -> None:
-    world = replace(long_takes_walk.WORLD, mesh_share=0.0, street_share=0.0, effects=False)
-    walks = long_takes_walk.draw_walks(model(), 1, 3, (64, 96), world=world)
-    assert walks.pictures.shape == (3, 1, 3, 32, 48) and walks.pictures.dtype == torch.uint8
-    assert walks.world_from_cam.shape == (1, 3, 4, 4)
+    walks = long_takes_walk.draw_walks(model(), 1, 8, (64, 96), world=replace(worlds()["first"], effects=False))
+    assert walks.pictures.shape == (8, 1, 3, 32, 48) and walks.pictures.dtype == torch.uint8
+    places = walks.world_from_cam[0, :, :3, 3]
+    assert np.linalg.norm(places[-1] - places[1]) < 0.5 * np.linalg.norm(places[4] - places[0]), "they come back"
 
 
 def test_a_run_that_is_cut_short_is_a_result_and_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
