@@ -36,7 +36,10 @@ from longtake.verbs._compare_pictures import save_comparison
 from longtake.verbs._compare_run import LENGTHS, Entry, TakeLine, path_figures
 
 FIRST = ("overwrite", "ttt3r", "constant:0.5", "filt3r", "ttt3r-calibrated", "recal3r")  # should time be short
-COMBINED = "filt3r@100@exact,filt3r@100@scale,filt3r@100@sim3,filt3r@spent:30+cut@scale,overwrite@50@scale"
+COMBINED = (
+    "overwrite@32@scale,overwrite@32@exact,overwrite@32@sim3,overwrite@16@scale,overwrite@64@scale,ttt3r@32@scale,"
+    "half@32@scale,filt3r@32@scale,filt3r@100@scale,ttt3r@spent:30+cut@scale"
+)
 DRAWN = 250  # points of a path that are kept for the pictures
 
 
