@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the update rules do over long takes: every rule on held-out synthetic walks with revisits, in one table.
 
-    python benchmarks/long_takes.py --takes 20 --frames 1000 --device cuda --out long_takes
+    python benchmarks/long_takes.py --takes 20 --frames 1000 --device cuda --budget 240 --out long_takes
     python benchmarks/long_takes.py --takes 2 --frames 100 --device cpu --out small
 
-Takes are drawn on the device, in memory, from seeds that training never uses, and stepped together as one batch of
-streams. A run is a rule, or a rule with resets: RULE@RESETS@JOIN, RESETS a number of frames or a trigger. Each finished
-run is a file in OUT, so that a stopped benchmark goes on; --seconds ends it after the run that is then under way.
+Takes are drawn once, on the device, from seeds that training never uses, and stepped together as one batch of streams.
+A run is a rule, or a rule with resets: RULE@RESETS@JOIN, RESETS a number of frames or a trigger. Each finished run is a
+file in OUT and a line of its tables, so that a stopped benchmark is a result and the same command goes on; --budget
+stops it in time.
 """
 
 from __future__ import annotations
@@ -20,86 +21,51 @@ from typing import Any
 
 import numpy as np
 import torch
+from long_takes_walk import SEED, WALKS, OutOfTime, Walked, Walks, draw_walks, options_of, walk
 
 import longtake
+from longtake.continuity.tracking import LOST, WEAK
+from longtake.errors import LongtakeError
 from longtake.evaluation.nets import weights_hash
 from longtake.evaluation.records import plain, read_record, write_json, write_text
 from longtake.evaluation.tables import Grid, make_console, print_grid, to_markdown
-from longtake.frame import Frame
-from longtake.meter import finish_work
 from longtake.registry import Model
 from longtake.rules import rule_table
-from longtake.synthetic.config import WorldConfig
-from longtake.synthetic.world import make_batch
+from longtake.synthetic.config import worlds
 from longtake.verbs._compare_pictures import save_comparison
 from longtake.verbs._compare_run import LENGTHS, Entry, TakeLine, path_figures
 
-SEED = 3_141_592_653  # of take 0, below 2**32, which is all that a CPU's generator reads; training starts near 0
-WORLD = WorldConfig(revisit_share=1.0, loop_share=0.0, chunk=256)  # out and back along the path, once or twice
-COMBINED = "filt3r@100@exact,filt3r@100@scale,filt3r@100@sim3,filt3r@spent:30+cut@scale,overwrite@50@scale"
+FIRST = ("overwrite", "ttt3r", "constant:0.5", "filt3r", "ttt3r-calibrated", "recal3r")  # should time be short
+COMBINED = (
+    "overwrite@32@scale,overwrite@32@exact,overwrite@32@sim3,overwrite@16@scale,overwrite@64@scale,ttt3r@32@scale,"
+    "half@32@scale,filt3r@32@scale,filt3r@100@scale,ttt3r@spent:30+cut@scale"
+)
+DRAWN = 250  # points of a path that are kept for the pictures
 
 
-def draw(takes: int, frames: int, device: torch.device) -> tuple[np.ndarray, np.ndarray]:
-    """Pictures (takes, frames, 128, 160, 3) uint8 and world_from_cam (takes, frames, 4, 4) of the held-out walks."""
-    pictures, poses = [], []
-    for i in range(takes):
-        generator = torch.Generator(device=device).manual_seed(SEED + i)
-        batch = make_batch(WORLD, 1, frames, 128, 160, device, generator, fast=device.type == "cuda")
-        pictures.append((batch.images[0] * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy())
-        poses.append(batch.world_from_cam[0].double().cpu().numpy())
-        print(f"drew take {i + 1} of {takes}", flush=True)
-    return np.stack(pictures), np.stack(poses)
-
-
-def options_of(run: str) -> tuple[str, dict[str, Any]]:
-    """The rule of a run's name, and how its memories start over and its chunks meet."""
-    rule, *more = run.split("@")
-    options: dict[str, Any] = {"join": more[1]} if len(more) > 1 else {}
-    if more:
-        options |= {"reset_every": int(more[0])} if more[0].isdecimal() else {"reset_when": more[0]}
-    return rule, options
-
-
-def walk(model: Model, run: str, pictures: np.ndarray, true: np.ndarray) -> tuple[Entry, list[float]]:
-    """Step all takes together through one run; also the mean rate at which each frame was written, but for resets."""
-    rule, options = options_of(run)
-    if not options:
-        options["reset_when"] = "spent:1e9"  # never due, but it adds the rates up
-    takes, frames = pictures.shape[:2]
-    streams = model.streams(takes, rule=rule, **options)
-    path = np.empty((takes, frames, 4, 4))
-    said = [[0, 0] for _ in range(takes)]
-    spent = [0.0]
-    begin = time.perf_counter()
-    for t in range(frames):
-        predictions = streams.step([Frame(pictures[i, t], time=t / 30, index=t) for i in range(takes)])
-        stacked = torch.stack([p.world_from_cam for p in predictions if p is not None])
-        path[:, t] = stacked.double().cpu().numpy()
-        if "spent" in streams.watch.memory:
-            spent.append(float(streams.watch.memory["spent"].double().mean()))
-        for i, prediction in enumerate(predictions):
-            state = prediction.tracking if prediction is not None else "ok"
-            said[i] = [said[i][0] + (state == "weak"), said[i][1] + (state == "lost")]
-    finish_work(model.device)
-    rate = takes * frames / (time.perf_counter() - begin)
+def entry_of(model: str, run: str, walked: Walked, true: np.ndarray) -> Entry:
+    """The figures of a run: one line for each take."""
     lines = []
+    takes, frames = true.shape[:2]
+    some = np.unique(np.linspace(0, frames - 1, min(frames, DRAWN)).round().astype(int))
     for i in range(takes):
-        figures = path_figures(path[i], true[i])
+        figures = path_figures(walked.world_from_cam[i], true[i])
         spread = float(np.sqrt(np.square(true[i, :, :3, 3] - true[i, :, :3, 3].mean(0)).sum(-1).mean()))
+        codes = walked.tracking[i]
         lines.append(
             TakeLine(
                 take=f"take_{i:02d}",
                 ate=figures["by_length"][frames][0] * spread,
                 spread=spread,
                 abs_rel=float("nan"),
-                frames_per_second=rate,
-                path=path[i, :, :3, 3],
-                true_path=true[i, :, :3, 3],
-                tracking=(said[i][0], said[i][1]),
+                frames_per_second=walked.frames_per_second,
+                path=walked.world_from_cam[i, some, :3, 3].round(5),
+                true_path=true[i, some, :3, 3].round(5),
+                tracking=(int((codes == WEAK).sum()), int((codes == LOST).sum())),
                 **figures,
             )
         )
-    return Entry(model.name, run, streams.state_bytes // takes, tuple(lines)), np.diff(spent).round(5).tolist()
+    return Entry(model, run, walked.state_bytes, tuple(lines))
 
 
 def restore(record: dict[str, Any]) -> Entry:
@@ -109,7 +75,7 @@ def restore(record: dict[str, Any]) -> Entry:
         numbers: dict[str, Any] = {name: float("nan") if value is None else value for name, value in line.items()}
         numbers["by_length"] = {int(n): tuple(pair) for n, pair in line["by_length"].items()}
         numbers["tracking"] = tuple(line["tracking"])
-        numbers |= {name: np.array(line[name]) for name in ("path", "true_path")}
+        numbers |= {name: np.array(line[name], float) for name in ("path", "true_path")}
         lines.append(TakeLine(**numbers))
     return Entry(record["model"], record["rule"], record["state_bytes"], tuple(lines))
 
@@ -128,29 +94,57 @@ def table(entries: list[Entry], frames: int, rates: dict[str, list[float]]) -> G
         lost = sum(line.tracking[1] for line in entry.takes)
         rate = f"{entry.takes[0].frames_per_second:.0f}"
         written = rates[entry.rule][1:]
-        cells.append(f"{np.mean(written):.2f}" if written and "@" not in entry.rule else "-")
-        rows.append((entry.rule, *cells, f"{np.median(over):.3f}", f"{np.mean(over):.3f}", rate, str(lost)))
-    head = ("run", *map(str, reached), "rate", "ATE/spread, median", "mean", "frames/s", "lost")
+        cells.append(f"{np.mean(written):.2f}" if written else "-")
+        rotation = np.mean([line.rpe_rotation for line in entry.takes])
+        figures = (f"{np.median(over):.3f}", f"{np.mean(over):.3f}", f"{rotation:.3f}", rate, str(lost))
+        rows.append((entry.rule, *cells, *figures))
+    head = ("run", *map(str, reached), "rate", "ATE/spread, median", "mean", "RPE rotation", "frames/s", "lost")
     return Grid(f"{first.model}, {len(first.takes)} takes of {frames} frames: ATE / RPE rotation", head, tuple(rows))
 
 
-def main() -> None:
-    """Draw, walk, print."""
+def save_tables(entries: list[Entry], settings: dict[str, Any], rates: dict[str, list[float]], out: Path) -> Grid:
+    """Write what is there so far."""
+    grid = table(entries, settings["frames"], rates)
+    write_text(out / "table.md", to_markdown([grid]))
+    write_json(out / "table.json", {"settings": settings, "head": grid.head, "rows": grid.rows, "rates": rates})
+    return grid
+
+
+def save_pictures(entries: list[Entry], out: Path) -> None:
+    """Draw rules without resets, and those with, twelve at a time: a picture has so many colours."""
+    parts = {"rules": [e for e in entries if "@" not in e.rule], "resets": [e for e in entries if "@" in e.rule]}
+    for name, part in parts.items():
+        for first in range(0, len(part), 12):
+            save_comparison(part[first : first + 12], out / f"{name}{first // 12 or ''}.png")
+
+
+def read_options(arguments: list[str] | None) -> argparse.Namespace:
+    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0] if __doc__ else None)
+    rules = dict.fromkeys((*FIRST, *rule_table(), "filt3r+memix"))
     parser.add_argument("--takes", type=int, default=20)
     parser.add_argument("--frames", type=int, default=1000)
-    parser.add_argument("--rules", default=",".join([*rule_table(), "filt3r+memix"]), help="runs, separated by commas")
+    parser.add_argument("--size", default="160x128", help="pixels of the pictures, WIDTHxHEIGHT")
+    parser.add_argument("--world", choices=worlds(), default="mixture", help="what takes are drawn from")
+    parser.add_argument("--rules", default=",".join(rules), help="runs, separated by commas")
     parser.add_argument("--combined", default=COMBINED, help="runs with resets and joins; empty for none")
     parser.add_argument("--model", default="longtake-small")
     parser.add_argument("--weights", type=Path)
     parser.add_argument("--precision", default="float32", help="float32, bf16 or fp16, as longtake.load takes it")
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--seconds", type=float, default=float("inf"), help="begin no run after so many")
+    parser.add_argument("--budget", type=float, default=float("inf"), help="seconds after which all stops cleanly")
     parser.add_argument("--out", type=Path, default=Path("long_takes"))
-    options = parser.parse_args()
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Draw, walk, print."""
+    options = read_options(arguments)
     begin = time.perf_counter()
+    deadline = begin + options.budget
     more = {} if options.precision == "float32" else {"precision": options.precision}
     model = longtake.load(options.model, options.weights, device=options.device, **more)
+    world, (width, height) = worlds()[options.world], map(int, options.size.split("x"))
     runs = list(dict.fromkeys(run for run in f"{options.rules},{options.combined}".split(",") if run))
     for run in runs:  # a mistake is named before anything is drawn
         rule, how = options_of(run)
@@ -158,8 +152,9 @@ def main() -> None:
     settings = {
         "takes": options.takes,
         "frames": options.frames,
+        "size": [height, width],
         "seed": SEED,
-        "world": asdict(WORLD),
+        "world": asdict(world) | WALKS,
         "model": options.model,
         "weights_sha256": weights_hash(model.module),
         "precision": options.precision,
@@ -168,41 +163,59 @@ def main() -> None:
         "torch": torch.__version__,
     }
     settings = json.loads(json.dumps(plain(settings)))
-    drawn, entries, left, rates = None, [], [], {}
+    walks, entries, left, rates, longest = None, [], [], {}, 0.0
     for run in runs:
         file = options.out / "runs" / f"{run.replace(':', '_')}.json"
         record = read_record(file)
         if record is not None and record["settings"] == settings:
             entries.append(restore(record))
-            rates[run] = record.get("rates", [])
+            rates[run] = record["rates"]
             continue
-        if time.perf_counter() - begin > options.seconds:
+        if left or time.perf_counter() + longest > deadline:
             left.append(run)
             continue
-        drawn = drawn or draw(options.takes, options.frames, model.device)
-        entry, rates[run] = walk(model, run, *drawn)
+        try:
+            walks = walks or draw_walks(model, options.takes, options.frames, (height, width), deadline, world)
+            started = time.perf_counter()
+            walked = walk_somehow(model, run, walks, deadline)
+        except OutOfTime:
+            left.append(run)
+            continue
+        entry, rates[run] = entry_of(model.name, run, walked, walks.world_from_cam), walked.rates
         takes = [asdict(line) for line in entry.takes]
         about = {"settings": settings, "model": entry.model, "rule": run, "state_bytes": entry.state_bytes}
         write_json(file, about | {"rates": rates[run], "takes": takes})
         entries.append(entry)
-        over = np.median([line.ate / line.spread for line in entry.takes])
-        turn = np.mean([line.rpe_rotation for line in entry.takes])
-        seconds, rate = time.perf_counter() - begin, entry.takes[0].frames_per_second
-        figures = f"ATE/spread {over:.3f} (median), RPE rotation {turn:.2f}"
-        print(f"{run}: {figures}, {rate:.0f} frames/s; {seconds:.0f} s", flush=True)
+        save_tables(entries, settings, rates, options.out)
+        longest = max(longest, time.perf_counter() - started)
+        print(said_of(entry, time.perf_counter() - begin, model.device), flush=True)
     if entries:
-        grid = table(entries, options.frames, rates)
-        print_grid(grid, make_console())
-        write_text(options.out / "table.md", to_markdown([grid]))
-        write_json(
-            options.out / "table.json", {"settings": settings, "head": grid.head, "rows": grid.rows, "rates": rates}
-        )
-        plain_rules = [entry for entry in entries if "@" not in entry.rule]
-        for name, part in (("rules", plain_rules), ("resets", [e for e in entries if e not in plain_rules])):
-            for first in range(0, len(part), 12):  # a picture has twelve colours
-                save_comparison(part[first : first + 12], options.out / f"{name}{first // 12 or ''}.png")
+        print_grid(save_tables(entries, settings, rates, options.out), make_console())
+        save_pictures(entries, options.out)
     if left:
-        print(f"not begun within {options.seconds:g} s: {', '.join(left)}; the same command goes on")
+        print(f"not finished within {options.budget:g} s: {', '.join(left)}; the same command goes on")
+
+
+def walk_somehow(model: Model, run: str, walks: Walks, deadline: float) -> Walked:
+    """On a CUDA device as captured graphs; where that does not work, say so and go on with plain calls."""
+    if model.device.type == "cuda":
+        try:
+            return walk(model, run, walks, deadline, graphs=True)
+        except (RuntimeError, LongtakeError) as error:
+            print(f"{run}: not as a captured graph ({' '.join(str(error).split()[:20])}); with plain calls", flush=True)
+    return walk(model, run, walks, deadline)
+
+
+def said_of(entry: Entry, seconds: float, device: torch.device) -> str:
+    """One line about a finished run."""
+    over = np.median([line.ate / line.spread for line in entry.takes])
+    turn = np.mean([line.rpe_rotation for line in entry.takes])
+    words = f"{entry.rule}: ATE/spread {over:.3f} (median), RPE rotation {turn:.2f}"
+    words += f", {entry.takes[0].frames_per_second:.0f} frames/s; {seconds:.0f} s"
+    if device.type == "cuda":
+        words += f", {torch.cuda.max_memory_reserved(device) / 2**30:.1f} GiB"
+        torch.cuda.empty_cache()  # the run's graph is gone
+    return words
 
 
 if __name__ == "__main__":

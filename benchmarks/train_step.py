@@ -3,8 +3,9 @@
 
     python benchmarks/train_step.py --shapes 512x2x128x160,64x16x128x160 --json step.json
 
-A shape is takes x frames x height x width. `render` is the drawing alone, `step` everything (drawing, forward,
-backward) without the optimiser. Times are medians over replays, by device events on a GPU.
+A shape is takes x frames x height x width, and x window for gradients through so many frames at a time. `render` is the
+drawing alone, `step` everything (drawing, forward, backward) without the optimiser. Times are medians over replays, by
+device events on a GPU.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import json
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -25,6 +27,7 @@ from longtake.training.flat import FlatParameters
 from longtake.training.losses import LossWeights
 from longtake.training.shapes import Shape
 from longtake.training.step import Learner, Step
+from longtake.training.windows import draw_takes
 
 SHAPES = "512x2x128x160,128x8x128x160,64x16x128x160,16x32x192x240"
 
@@ -90,7 +93,8 @@ def main() -> None:
         if gpu:
             step.capture(pool)
         build = time.perf_counter() - start
-        render = milliseconds(step.draw_batch, options.repeats, device)
+        draw = partial(draw_takes, step.world, shape, device) if shape.windows > 1 else step.draw_batch
+        render = milliseconds(draw, options.repeats, device)
         whole = milliseconds(step.run, options.repeats, device)
         frames = shape.takes * shape.frames
         memory = torch.cuda.max_memory_reserved() / 2**30 if gpu else float("nan")

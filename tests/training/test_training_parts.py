@@ -237,10 +237,10 @@ from longtake.training.step import Step
 plain, compiled = tiny_learner(), tiny_learner()
 flats = {plain: FlatParameters([plain]), compiled: FlatParameters([compiled])}
 compiled.compile_parts()
-for frames in (2, 3, 5):
+for frames, window in ((2, 0), (3, 0), (5, 0), (6, 3)):
     made = []
     for learner, flat in flats.items():
-        shape = Shape(2, frames, 32, 48)
+        shape = Shape(2, frames, 32, 48, window)
         fast = learner is compiled
         step = Step(learner, shape, WorldConfig(), LossWeights(), flat.gradients, 0.5, precision=None, compiled=fast)
         torch.manual_seed(frames)

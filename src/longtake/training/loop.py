@@ -124,7 +124,7 @@ class Trainer:
         self.schedule = Schedule(stages, config.rate, config.warmup, config.flat, index=config.start_stage)
         first = shape_of(self.schedule.stage, 0, config.frames_per_step)
         self.ready = Ready(config.out / "precompile.log", first) if config.compiled and self.gpu else None
-        self.steps: dict[tuple[Shape, float], Step] = {}
+        self.steps: dict[tuple[Shape, float, float, float], Step] = {}
         self.step_count, self.frame_count = 0, 0
         self.flow_ratio = 1.0
         self.sums: dict[str, Tensor] = {}
@@ -148,7 +148,7 @@ class Trainer:
     def step_for(self, stage: Stage, turn: int) -> Step:
         """The step of a shape, captured when first met."""
         shape = shape_of(stage, turn, self.config.frames_per_step)
-        key = (shape, stage.gated)
+        key = (shape, stage.gated, stage.filtered, stage.damped)
         if key not in self.steps:
             before = time.monotonic()
             step = Step(
@@ -158,6 +158,8 @@ class Trainer:
                 self.config.weights,
                 self.flat.gradients,
                 stage.gated,
+                filtered_share=stage.filtered,
+                damped_share=stage.damped,
                 precision=self.precision,
                 compiled=self.config.compiled and self.gpu,
             )

@@ -57,11 +57,14 @@ def compute_loss(
     targets: Targets,
     weights: LossWeights,
     frame_terms: Callable[..., FrameTerms] | None = None,
+    before: tuple[Tensor, Tensor] | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Loss and its parts for T frames of B takes.
 
     heads, flow: one of B views for each frame, flow (B, H / 4, W / 4, 2). log_focal (T, B). frame_terms: a compiled
     `compute_frame_terms`, all of whose sizes depend on B and the picture alone, so that one serves takes of any length.
+    before: poses (B, 4, 4) of the frame before these, what was said of it and what is true, where these do not begin
+    the takes: then all of them count as moved, the first as a step too.
     """
     compute = frame_terms or compute_frame_terms
     dense = [
@@ -85,11 +88,16 @@ def compute_loss(
     count = seen.sum().clamp_min(1)
     flow_error = flow_sum.sum() / count
     poses = world_from_cam(torch.stack([head.pose.float() for head in heads]))
-    translation, rotation = _pose_errors(poses[1:], targets.first_from_cam[1:])
+    true_poses = targets.first_from_cam
+    if before is None:
+        anchor_translation, anchor_rotation = _pose_errors(poses[:1], true_poses[:1])
+    else:
+        poses, true_poses = (torch.cat((b[None], x)) for b, x in zip(before, (poses, true_poses), strict=True))
+        anchor_translation = anchor_rotation = poses.new_zeros(())
+    translation, rotation = _pose_errors(poses[1:], true_poses[1:])
     own_steps = inverse(poses[:-1]) @ poses[1:]
-    true_steps = inverse(targets.first_from_cam[:-1]) @ targets.first_from_cam[1:]
+    true_steps = inverse(true_poses[:-1]) @ true_poses[1:]
     step_translation, step_rotation = _pose_errors(own_steps, true_steps)
-    anchor_translation, anchor_rotation = _pose_errors(poses[:1], targets.first_from_cam[:1])
     focal = (log_focal.float() - targets.log_focal).abs().mean()
     total = (
         weights.depth * depth.mean()
@@ -114,7 +122,7 @@ def compute_loss(
         "focal": focal,
         "flow": flow_error,
         "flow_zero": zero_sum.sum() / count,
-        "rotation_identity": _pose_errors(at_rest, targets.first_from_cam[1:])[1],
+        "rotation_identity": _pose_errors(at_rest, true_poses[1:])[1],
     }
     return total, {name: part.detach() for name, part in parts.items()}
 

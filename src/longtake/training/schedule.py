@@ -17,8 +17,11 @@ class Stage:
     until: float  # share of the time budget at which the stage ends at the latest
     flow_below: float = 0.0  # ends earlier once flow error / zero-flow error falls below this
     sizes: tuple[tuple[int, int], ...] = ((128, 160),)  # (height, width); ranks and steps take turns
-    gated: float = 0.5  # share of the takes whose state is updated by the ttt3r rate
+    gated: float = 0.5  # share of the takes whose state is updated by the ttt3r rate; the rest is overwritten
+    filtered: float = 0.0  # share under filt3r
+    damped: float = 0.0  # share at a rate of 1/2
     share: float = 1.0  # of the frames of a full step: smaller steps come more often
+    window: int = 0  # frames that gradients go back through, and memory is needed for; 0: all of a take's
 
 
 SHAPES = ((112, 160), (96, 160), (128, 160), (160, 112))  # what 4:3, 3:2, 5:4 and upright pictures become
@@ -28,8 +31,10 @@ CURRICULUM = (
     Stage(4, until=0.15, flow_below=0.60, sizes=SHAPES[:1], gated=0.0, share=0.5),
     Stage(8, until=0.30, flow_below=0.25, sizes=SHAPES[:1]),
     Stage(16, until=0.55, sizes=SHAPES),
-    Stage(32, until=0.80, sizes=SHAPES, share=2.0),
-    Stage(32, until=1.00, sizes=LARGE, share=2.0),
+    Stage(32, until=0.70, sizes=SHAPES, share=2.0),
+    # In windows, parts and memory are those of the stage before.
+    Stage(64, until=0.85, sizes=SHAPES, gated=0.3, filtered=0.25, damped=0.2, share=4.0, window=32),
+    Stage(64, until=1.00, sizes=LARGE, gated=0.3, filtered=0.25, damped=0.2, share=4.0, window=32),
 )
 SHORT = (  # a few minutes: no time for long takes, the rate falls early
     Stage(3, until=0.38, flow_below=0.65, gated=0.0, share=0.5),

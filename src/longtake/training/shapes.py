@@ -5,21 +5,40 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from longtake.errors import InputError
 from longtake.training.schedule import Stage
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """Takes x frames x pixels of one step on one device."""
+    """Takes x frames x pixels of one step on one device.
+
+    window: frames that gradients go back through; longer takes are walked window by window, and must be so many whole
+    windows long (InputError). 0: the whole take.
+    """
 
     takes: int
     frames: int
     height: int
     width: int
+    window: int = 0
+
+    def __post_init__(self) -> None:
+        if self.window and (self.window < 2 or (self.frames > self.window and self.frames % self.window)):
+            raise InputError(
+                f"takes of {self.frames} frames in windows of {self.window}: give windows of at least two frames that "
+                "divide the take, or 0 for the whole take"
+            )
+
+    @property
+    def windows(self) -> int:
+        """How many windows a take has."""
+        return max(1, self.frames // self.window) if self.window else 1
 
 
 def shape_of(stage: Stage, turn: int, frames_per_step: int) -> Shape:
     """The shape of a turn: sizes rotate, the number of pixels stays. `frames_per_step` counts frames of 160x128."""
     height, width = stage.sizes[turn % len(stage.sizes)]
     takes = stage.share * frames_per_step * 160 * 128 / (height * width) / stage.frames
-    return Shape(max(1, round(takes / 4) * 4 if takes >= 4 else round(takes)), stage.frames, height, width)
+    count = max(1, round(takes / 4) * 4 if takes >= 4 else round(takes))
+    return Shape(count, stage.frames, height, width, stage.window)

@@ -6,7 +6,7 @@ Lengths are divided by the mean depth of the take's first frame, which a causal 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
@@ -28,15 +28,27 @@ class Targets:
     flow: Tensor  # (T, B, H / 4, W / 4, 2) displacement to the previous frame / longest side
     flow_valid: Tensor  # (T, B, H / 4, W / 4) bool; false everywhere in frame 0
 
+    def later(self) -> Targets:
+        """Without the first frame, to which the flow of the second still leads."""
+        timed = {f.name: getattr(self, f.name)[1:] for f in fields(self) if f.name != "log_focal"}
+        return Targets(**timed, log_focal=self.log_focal)
+
 
 def make_targets(depth: Tensor, world_from_cam: Tensor, intrinsics: Tensor) -> Targets:
     """depth (B, T, H, W) > 0, world_from_cam (B, T, 4, 4), intrinsics (B, 3, 3) -> targets."""
-    height, width = depth.shape[-2:]
     first_from_cam = inverse(world_from_cam[:, :1]) @ world_from_cam
+    return make_window_targets(depth, first_from_cam, intrinsics, depth[:, 0].mean((-2, -1)))
+
+
+def make_window_targets(depth: Tensor, first_from_cam: Tensor, intrinsics: Tensor, scale: Tensor) -> Targets:
+    """The same for any T frames in a row of longer takes, first_from_cam (B, T, 4, 4) and scale (B,) being the takes'.
+
+    The first of these frames has no flow.
+    """
+    height, width = depth.shape[-2:]
     own = unproject(depth, intrinsics[:, None].expand(-1, depth.shape[1], -1, -1))
     world = transform(first_from_cam, own)
     flow, valid = backward_flow(world, depth, first_from_cam, intrinsics)
-    scale = depth[:, 0].mean((-2, -1))  # (B,)
     pose = first_from_cam.clone()
     pose[..., :3, 3] = pose[..., :3, 3] / scale[:, None, None]
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from longtake.errors import CapabilityError
 from longtake.families.vggt import SMALLEST_ANGLE, Vggt
-from longtake.frame import PATCH
+from longtake.frame import PATCH, State
 from longtake.nn import KeysValues, ScaledBlock
 from longtake.training.losses import FlowHead
 from longtake.training.step import Learner, Walk
@@ -27,10 +27,11 @@ WIDEST = 3.0  # radians: beyond it the focal length says nothing about the angle
 
 
 class FullLearner(Learner):
-    """A VGGT-shaped model and its training-only flow head. `gated` has no meaning here."""
+    """A VGGT-shaped model and its training-only flow head. Rules and states have no meaning here."""
 
     family: ClassVar[str] = "vggt"
     looks: ClassVar[Mapping[str, bool]] = {"append": False}
+    carries: ClassVar[bool] = False
     captured: ClassVar[bool] = False  # its tables come from the host; one pass has few kernels anyway
 
     def __init__(self, model: Vggt) -> None:
@@ -53,7 +54,7 @@ class FullLearner(Learner):
         """Raises CapabilityError: nothing here is compiled."""
         raise CapabilityError("a VGGT-shaped model is trained without --compiled; leave it out")
 
-    def walk(self, images: Tensor, gated: Tensor) -> Walk:
+    def walk(self, images: Tensor, rules: Tensor, state: State | None = None, *, filtered: bool = False) -> Walk:
         """images (B, T, 3, H, W) in [0, 1] -> what a stream would say in the end, differentiable."""
         model: Vggt = self.model  # type: ignore[assignment]
         takes, frames, _, height, width = images.shape

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,8 +19,10 @@ from longtake.evaluation.run import evaluate_takes
 from longtake.frame import Frame, Prediction
 from longtake.meter import finish_work
 from longtake.registry import Model
-from longtake.sources import Source, open_source
 from longtake.stream import Streams
+
+if TYPE_CHECKING:
+    from longtake.sources import Source
 
 LENGTHS = (50, 100, 200, 500, 1000, 2000, 5000, 10000)
 
@@ -98,6 +100,8 @@ def find_takes(sources: Sequence[str], stride: int = 1, max_frames: int | None =
     A source is a take with truth (rgb/, depth/, poses.txt, intrinsics.txt), a folder of such takes, or a video, folder
     or glob of pictures. Raises InputError where the two kinds are mixed or nothing is there.
     """
+    from longtake.sources import open_source  # where files are opened: figures of paths need no video library
+
     truth: list[TakeFolder] = []
     clips: list[Clip] = []
     for source in sources:

@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The walk of benchmarks/long_takes.py: frames that lie on the device go through the stream's own steps, nothing else.
+
+`Streams.step` takes pictures from the host and makes a whole prediction of each. Here only poses, rates and tracking
+are kept, and on a CUDA device each frame is one captured graph, so that 20 takes of 1,000 frames take seconds.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from longtake.continuity.joining import join_chunks, split_scale
+from longtake.frame import Flags
+from longtake.geometry.pose import world_from_cam
+from longtake.meter import finish_work
+from longtake.registry import Model
+from longtake.stream import Streams
+from longtake.synthetic.config import WorldConfig
+from longtake.synthetic.world import make_batch
+
+SEED = 3_141_592_653  # of take 0, below 2**32, which is all that a CPU's generator reads; training starts near 0
+WALKS = {"revisit_share": 1.0, "loop_share": 0.0, "chunk": 256}  # out and back along the path, once or twice
+LOOK = 20  # frames between looks at the clock, each of which waits for the device
+
+
+class OutOfTime(Exception):
+    """The budget is spent; what was under way is dropped."""
+
+
+@dataclass(frozen=True, slots=True)
+class Walks:
+    """Held-out takes as the model sees them."""
+
+    pictures: Tensor  # (frames, takes, 3, H, W) uint8, on the device
+    world_from_cam: np.ndarray  # (takes, frames, 4, 4) metres
+
+
+@dataclass(frozen=True, slots=True)
+class Walked:
+    """What one run said of the takes."""
+
+    world_from_cam: np.ndarray  # (takes, frames, 4, 4)
+    rates: list[float]  # one a frame: the mean rate at which it was written
+    tracking: np.ndarray  # (takes, frames) codes of `longtake.continuity.tracking`
+    frames_per_second: float  # of all takes together, after the first frame
+    state_bytes: int  # of one take
+
+
+def draw_walks(
+    model: Model,
+    takes: int,
+    frames: int,
+    size: tuple[int, int],
+    deadline: float = float("inf"),
+    world: WorldConfig | None = None,
+) -> Walks:
+    """Draw takes of pictures of `size` (height, width), one after the other, that come back. Raises OutOfTime."""
+    device, pictures, poses = model.device, [], []
+    world = replace(world or WorldConfig(), **WALKS)
+    for i in range(takes):
+        check(deadline)
+        generator = torch.Generator(device=device).manual_seed(SEED + i)
+        batch = make_batch(world, 1, frames, *size, device, generator, fast=device.type == "cuda")
+        pictures.append(_as_seen(model, (batch.images[0] * 255).round().byte()))
+        poses.append(batch.world_from_cam[0].double().cpu().numpy())
+        print(f"drew take {i + 1} of {takes}", flush=True)
+    return Walks(torch.stack(pictures, 1), np.stack(poses))
+
+
+def _as_seen(model: Model, pictures: Tensor) -> Tensor:
+    """Resize (T, 3, H, W) uint8 as the model wants it, which on most sizes means nothing."""
+    first = pictures[0].permute(1, 2, 0).cpu().numpy()
+    seen, _ = model.module.prepare(first)
+    if np.array_equal(seen, first):
+        return pictures
+    made = [model.module.prepare(p.permute(1, 2, 0).cpu().numpy())[0] for p in pictures]
+    return torch.from_numpy(np.stack(made)).permute(0, 3, 1, 2).contiguous().to(pictures.device)
+
+
+class DeviceStreams(Streams):
+    """Streams of a recurrent memory that are fed from the device."""
+
+    @torch.no_grad()
+    def look(self, pictures: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """A frame (n, 3, H, W) uint8 of each stream -> world_from_cam (n, 4, 4), rates (n,), tracking codes (n,).
+
+        The same as `step` would say: a test holds it.
+        """
+        n = len(self.frames)
+        members, asked = list(range(n)), self.watch.due() or [False] * n
+        due = [asked[i] or self._due(i) for i in members]
+        images = pictures.to(torch.float32).div_(255).sub_(0.5).div_(0.5)
+        plain, resets = Flags.plain(n, self.device), torch.tensor(due, device=self.device)
+        chain = self.state.world_from_chunk.clone()
+        heads = self.engine.see(images, Flags(plain.active, plain.update, resets), members)
+        codes = self.watch.look(images, heads, members, resets, update=True)
+        if any(due):
+            overlap = Flags(resets, plain.update, torch.zeros_like(resets))
+            again = self.engine.again(overlap, members, show=self.join != "exact")
+            new = join_chunks(self.join, chain, heads, again, resets)
+            self.state = self.state.with_(world_from_chunk=new.to(chain.dtype))
+        self.frames = [count + 1 for count in self.frames]
+        poses = chain @ world_from_cam(heads.pose)
+        if self.join != "exact":
+            poses, _ = split_scale(poses)
+        assert heads.written is not None
+        return poses, heads.written, codes
+
+
+def options_of(run: str) -> tuple[str, dict[str, Any]]:
+    """The rule of a run's name, and how its memories start over and its chunks meet."""
+    rule, *more = run.split("@")
+    options: dict[str, Any] = {"join": more[1]} if len(more) > 1 else {}
+    if more:
+        options |= {"reset_every": int(more[0])} if more[0].isdecimal() else {"reset_when": more[0]}
+    return rule, options
+
+
+def walk(model: Model, run: str, walks: Walks, deadline: float = float("inf"), *, graphs: bool = False) -> Walked:
+    """Step all takes together through one run; graphs: see `longtake.engine`. Raises OutOfTime."""
+    rule, options = options_of(run)
+    frames, takes = walks.pictures.shape[:2]
+    streams = DeviceStreams(model.module, takes, rule=rule, graphs=graphs, **options)
+    path = torch.empty(frames, takes, 4, 4, device=model.device)
+    rates = torch.empty(frames, takes, device=model.device)
+    codes = torch.empty(frames, takes, dtype=torch.int64, device=model.device)
+    begin = time.perf_counter()
+    for t in range(frames):
+        path[t], rates[t], codes[t] = streams.look(walks.pictures[t])
+        if t % LOOK == 0:
+            finish_work(model.device)
+            check(deadline)
+        if t == 0:  # the first frame chooses kernels and records the graph
+            begin = time.perf_counter()
+    finish_work(model.device)
+    seconds = max(time.perf_counter() - begin, 1e-9)
+    return Walked(
+        world_from_cam=path.transpose(0, 1).double().cpu().numpy(),
+        rates=rates.mean(1).double().cpu().numpy().round(5).tolist(),
+        tracking=codes.T.cpu().numpy(),
+        frames_per_second=takes * max(frames - 1, 1) / seconds,
+        state_bytes=streams.state_bytes // takes,
+    )
+
+
+def check(deadline: float) -> None:
+    """Raise OutOfTime after the deadline, on the clock of time.perf_counter."""
+    if time.perf_counter() > deadline:
+        raise OutOfTime
