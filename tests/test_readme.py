@@ -53,7 +53,7 @@ def test_python_snippets_run(page: Path, workshop: Path) -> None:
     for block in PYTHON:
         if block.page == page:
             # Padded so that a failure shows the line on the page.
-            code = compile("\n" * block.line + block.text, str(page), "exec")
+            code = compile("\n" * block.line + block.text, str(page), "exec", dont_inherit=True)
             if not block.whole:
                 exec(code, names)
 
