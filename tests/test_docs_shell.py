@@ -22,7 +22,7 @@ PAGES = [(page, list(blocks)) for page, blocks in groupby(SHELL, lambda block: b
 # Drawing takes is slow on a CPU, and the takes of the workshop have three frames: only the sizes of these are changed.
 SMALL = {
     "longtake data synthesize": ["--takes", "1", "--frames", "2", "--size", "32", "32"],
-    "longtake evaluate rgbd": ["--lengths", "2,3", "--stride", "1", "--cloud-points", "2000"],
+    "longtake evaluate rgbd": ["--lengths", "2,3", "--stride", "1", "--cloud-points", "500"],
 }
 
 
