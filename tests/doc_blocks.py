@@ -27,7 +27,7 @@ MARK = re.compile(r"<!-- (?:(?P<slow>slow)|not run(?: `(?P<start>[^`]+)`)?): (?P
 # Pages whose commands are records of long runs. Their Python runs; of their commands, names and flags are checked.
 RECORDS = {
     "training.md": "trainings of minutes to hours, most of them on a GPU; tests/training runs the loop",
-    "performance.md": "measurements of minutes, most of them on a GPU; two of the programs run small in tests of their own",
+    "performance.md": "measurements of minutes, most of them on a GPU; two of the programs have small tests",
     "results.md": "the whole yardstick, an hour; tests/evaluation runs it small",
 }
 
