@@ -7,13 +7,16 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt
 OUT ?= out/office_walk
 
-.PHONY: help demo test check pytest test-slow test-gpu format clean
+.PHONY: help demo docs test check pytest test-slow test-gpu format clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
 
 demo: .venv/.core ## reconstruct the example video into out/office_walk
 	$(BIN)/longtake reconstruct examples/office_walk.mp4 --out $(OUT)
+
+docs: .venv/.dev ## build the documentation into out/site; a warning is an error, and the network is not used
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build
 
 test: check pytest ## everything a change must pass: lint, format, types, tests (not slow, not gpu)
 

@@ -7,50 +7,21 @@ import re
 import shlex
 import subprocess
 import sys
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-import numpy as np
 import pytest
+from doc_blocks import BLOCKS, PAGES, ROOT, Block, make_clip
 
 from longtake import cli
 
-ROOT = Path(__file__).resolve().parents[1]
-DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
-FENCE = re.compile(r"^```(\w+)\n(.*?)^```", re.M | re.S)
 LINK = re.compile(r"\]\(([^)#]+)(?:#[^)]*)?\)|<img[^>]+src=\"([^\"]+)\"")
-
-
-@dataclass(frozen=True)
-class Block:
-    document: Path
-    line: int
-    language: str
-    text: str
-
-    def __str__(self) -> str:
-        return f"{self.document.name}:{self.line}"
-
-
-def _blocks(document: Path) -> list[Block]:
-    text = document.read_text(encoding="utf-8")
-    return [Block(document, text[: m.start()].count("\n") + 1, m[1], m[2]) for m in FENCE.finditer(text)]
-
-
-BLOCKS = [block for document in DOCUMENTS for block in _blocks(document)]
 PYTHON = [block for block in BLOCKS if block.language == "python"]
-SHELL = [
-    (block, line)
-    for block in BLOCKS
-    if block.language == "bash"
-    for line in block.text.replace("\\\n", " ").splitlines()
-    if line.strip() and not line.lstrip().startswith("#")
-]
+SHELL = [(block, line) for block in BLOCKS if block.language == "bash" for line in block.lines]
 
 
 def test_the_readme_has_snippets_and_two_commands() -> None:
-    readme = [block for block in BLOCKS if block.document.name == "README.md"]
+    readme = [block for block in BLOCKS if block.page.name == "README.md"]
     lines = [line.split("#")[0].strip() for block in readme for line in block.text.splitlines()]
     assert "make demo" in lines
     assert "make test" in lines
@@ -70,29 +41,21 @@ def test_every_block_is_of_a_known_kind() -> None:
 @pytest.fixture
 def workshop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with what the snippets name: clip.mp4, a short take of moving stripes."""
-    import av
-
-    rng = np.random.default_rng(0)
-    texture = rng.integers(0, 255, (96, 192, 3), dtype=np.uint8)
-    with av.open(str(tmp_path / "clip.mp4"), "w") as container:
-        stream = container.add_stream("mpeg4", rate=10)
-        stream.width, stream.height, stream.pix_fmt = 128, 96, "yuv420p"
-        for shift in range(4):
-            picture = np.ascontiguousarray(texture[:, 4 * shift : 4 * shift + 128])
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
-        container.mux(stream.encode(None))
+    make_clip(tmp_path / "clip.mp4")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
-@pytest.mark.parametrize("document", sorted({block.document for block in PYTHON}), ids=lambda path: path.name)
-def test_python_snippets_run(document: Path, workshop: Path) -> None:
-    """The blocks of one document run in order and share their names, as a reader would type them."""
+@pytest.mark.parametrize("page", sorted({block.page for block in PYTHON}), ids=lambda path: path.name)
+def test_python_snippets_run(page: Path, workshop: Path) -> None:
+    """The blocks of one page run in order and share their names, as a reader would type them."""
     names: dict[str, object] = {"__name__": "__snippet__"}
     for block in PYTHON:
-        if block.document == document:
-            # Padded so that a failure shows the line in the document.
-            exec(compile("\n" * block.line + block.text, str(document), "exec"), names)
+        if block.page == page:
+            # Padded so that a failure shows the line on the page.
+            code = compile("\n" * block.line + block.text, str(page), "exec", dont_inherit=True)
+            if not block.whole:
+                exec(code, names)
 
 
 @cache
@@ -131,9 +94,9 @@ def test_shell_lines_name_what_exists(block: Block, line: str) -> None:
         assert command in {"pip", "git", "cd", "pre-commit"}, f"the test does not know how to check `{line}`"
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
-def test_links_inside_the_repository_lead_somewhere(document: Path) -> None:
-    text = document.read_text(encoding="utf-8")
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
+def test_links_inside_the_repository_lead_somewhere(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
     targets = [target for match in LINK.finditer(text) for target in match.groups() if target]
-    missing = [t for t in targets if "://" not in t and not (document.parent / t).exists()]
+    missing = [t for t in targets if "://" not in t and not (page.parent / t).exists()]
     assert not missing
