@@ -122,6 +122,7 @@ def reconstruct(
     seed: int = 0,
     report: bool = True,
     state: str | os.PathLike[str] | None = None,
+    truth: str | os.PathLike[str] | None = None,
     on_frame: Callable[[Progress], None] | None = None,
 ) -> Scene:
     """Reconstruct a take frame by frame and return the scene; in constant memory, where the model's is.
@@ -144,11 +145,13 @@ def reconstruct(
     stride, fps, start, end, max_frames: which frames of the source are used; times in seconds.
     report: draw report.html and report.png at the end, which takes a second or two.
     state: file for the stream's state at the end, also after Ctrl-C; for `model.resume` and `longtake localize`.
+    truth: a TUM file with the true camera path, with which the report compares: error against time.
     on_frame: called after each frame.
 
     Raises InputError (also where no frame comes), CheckpointError, CapabilityError, OutputError, MissingExtra; and
     Interrupted, a KeyboardInterrupt that carries the scene so far.
     """
+    known = None if truth is None else read_tum(truth)
     take = open_source(source, stride=stride, fps=fps, start=start, end=end, max_frames=max_frames)
     if isinstance(model, str):
         model = registry.load(model, weights, device=device, size=size)
@@ -200,7 +203,7 @@ def reconstruct(
         options=options | {"max_frames": max_frames},
     )
     folder = Path(tempfile.mkdtemp(prefix="longtake-")) if out is None else Path(out)
-    recorder = Recorder(folder, run, report=report)
+    recorder = Recorder(folder, run, report=report, truth=known)
     try:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)  # nothing here draws numbers today; a rule may

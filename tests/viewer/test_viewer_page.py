@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 import pytest
 from browser import CHROMIUM, Browser, wait_for
-from take_maker import RUN, prediction, record
+from take_maker import RUN, pose, prediction, record
 
 from longtake.outputs import Recorder, read_ply
+from longtake.outputs.trajectory import Trajectory
 from longtake.viewer import Viewer
 
 pytestmark = pytest.mark.skipif(not CHROMIUM, reason="no Chromium here: apt-get install chromium")
@@ -187,6 +188,53 @@ def test_the_report_opens_from_disk_and_draws_its_cloud(page: Browser, tmp_path:
     )
     wait_for(lambda: (np.abs(cloud() - whole).max(-1) > 24).mean() > 0.01, 30, "the time slider does nothing")
     assert not page.errors and all(url.startswith(("file:", "data:", "blob:")) for url in page.requests)
+
+
+def test_one_cursor_moves_the_camera_the_frame_and_the_cloud(page: Browser, tmp_path: Path) -> None:
+    truth = Trajectory(np.arange(12) / 10, np.stack([2 * pose(i).double().numpy() for i in range(12)]))
+    record(tmp_path, 12, points_per_frame=400, truth=truth)
+    del page.requests[:], page.errors[:]
+    page.open((tmp_path / "report.html").as_uri())
+    page.until("!!document.querySelector('.alive') && !!document.getElementById('time')", "the page is not alive")
+    titles = page.run("[...document.querySelectorAll('.plot strong')].map((b) => b.textContent)")
+    wanted = ["Tracking", "Error", "Confidence", "Depth", "Camera speed", "Rotation speed", "Focal length", "Latency"]
+    assert titles == wanted
+
+    def moment() -> list[Any]:
+        return page.run(
+            "((id) => [id('moment').textContent, id('marker').style.left, id('seen').src, Number(id('time').value)])"
+            "((name) => document.getElementById(name))"
+        )
+
+    end = moment()
+    assert end[0].startswith("frame 33 ·") and end[3] == 1000
+    area = "document.querySelector('[data-curve=speed] .area')"
+    page.run(f"({area}.scrollIntoView({{block: 'center'}}), true)")
+    x, y, width, height = page.run(
+        f"(({{x, y, width, height}}) => [x, y, width, height])({area}.getBoundingClientRect())"
+    )
+    page.ask("Input.dispatchMouseEvent", type="mouseMoved", x=x + width * 3 / 11, y=y + height / 2)
+    there = moment()
+    assert there[0].startswith("frame 9 · 0.30 s") and all(a != b for a, b in zip(there, end, strict=True))
+    assert there[3] == pytest.approx(1000 * 3 / 11, abs=1)
+    speed = np.linalg.norm((pose(3) - pose(2))[:3, 3]) / 0.1
+    assert float(page.run("document.querySelector('[data-curve=speed] output').textContent")) == pytest.approx(
+        float(speed), rel=0.01
+    )
+    page.run("(document.getElementById('plots').focus(), true)")
+    page.key("ArrowRight")
+    assert moment()[0].startswith("frame 12 ·")
+    page.key("Home")
+    assert moment()[0].startswith("frame 0 ·")
+    # And the other way: the cloud's slider moves the cursor.
+    page.run(
+        "(() => { const t = document.getElementById('time'); t.value = 500; t.dispatchEvent(new Event('input')); })()"
+    )
+    assert moment()[0].startswith(("frame 15 ·", "frame 18 ·"))
+    assert not page.errors and all(url.startswith(("file:", "data:", "blob:")) for url in page.requests)
+    for phone in (390, 1280):
+        page.ask("Emulation.setDeviceMetricsOverride", width=phone, height=800, deviceScaleFactor=1, mobile=False)
+        assert page.run("document.documentElement.scrollWidth") <= phone, "the page is wider than the screen"
 
 
 def test_a_running_take_grows_before_ones_eyes_and_can_be_paused(tmp_path: Path) -> None:

@@ -6,8 +6,8 @@ from __future__ import annotations
 import base64
 import io
 import json
-from html import escape
 from collections.abc import Sequence
+from html import escape
 from importlib import resources
 from pathlib import Path
 from string import Template
@@ -133,7 +133,8 @@ def _above(facts: Facts, panels: Panels | None) -> str:
     if panels is None:
         return ""
     return f"""<figure class="above"><div class="map"><img alt="The camera path over a floor plan of the scene"
-src="{_data_url(panels.above)}"><svg id="marker" viewBox="-12 -12 24 24" hidden aria-hidden="true"><path d="M0 -10L7 8L0 4L-7 8Z"/></svg></div>
+src="{_data_url(panels.above)}"><svg id="marker" viewBox="-12 -12 24 24" hidden aria-hidden="true"><path
+d="M0 -10L7 8L0 4L-7 8Z"/></svg></div>
 <figcaption><span>From above. Grid: {facts.length(panels.square)}</span><span class="ramp">start
 <i style="background:{_gradient(PATH)}"></i> end</span></figcaption></figure>"""
 
@@ -179,7 +180,10 @@ def write_page(
         data |= {"map": _map(display, series)} if display is not None else {}
         script.insert(0, _script("plots.js", "series", data))  # it listens before the cloud speaks
     status = str(facts.summary["status"])
-    notes = [*facts.notes, *([f"no error against the true path: {series.trouble}"] if series and series.trouble else [])]
+    notes = [
+        *facts.notes,
+        *([f"no error against the true path: {series.trouble}"] if series and series.trouble else []),
+    ]
     return Template(files.joinpath("page.html").read_text("utf-8")).substitute(
         title=escape(facts.title),
         css=files.joinpath("page.css").read_text("utf-8"),

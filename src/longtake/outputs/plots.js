@@ -40,7 +40,7 @@
     }
     const spot = data.map && data.map[now];
     if (marker) {
-      marker.hidden = !spot;
+      marker.toggleAttribute("hidden", !spot);
       if (spot) { marker.style.left = `${spot[0]}%`; marker.style.top = `${spot[1]}%`; marker.style.rotate = `${spot[2]}deg`; }
     }
     if (!told) document.dispatchEvent(new CustomEvent("longtake-plots", { detail: data.number[now] }));

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -21,6 +21,7 @@ from longtake.outputs.series import Series, spans
 from longtake.outputs.tracking_strip import STATES
 
 _WIDTH, _HEIGHT = 1000.0, 100.0  # of a plot's own units; the page stretches them
+_GAP = 8  # columns: a curve is drawn across fewer that are not known, as where true poses are rarer than frames
 _PICTURES = 96  # frames that the page holds for the cursor, beside their depth
 _SIDE = 240  # pixels of their longer side
 _UNKNOWN = (232, 230, 224)
@@ -65,17 +66,13 @@ def draw_plot(plot: Plot, series: Series) -> str:
     def y(values: np.ndarray) -> np.ndarray:
         return (_HEIGHT - (values - low) / (high - low) * _HEIGHT).clip(-5, _HEIGHT + 5)
 
-    shapes = [
-        f'<rect class="{state}" x="{a * _WIDTH:.2f}" y="0" width="{max(b - a, 0.001) * _WIDTH:.2f}" height="{_HEIGHT:g}"/>'
-        for state in STATES[1:]
-        for a, b in spans(series, state)
-    ]
+    shapes = [_bar(state, span, _HEIGHT) for state in STATES[1:] for span in spans(series, state)]
     shapes += [f'<path class="grid" d="M0 {h:.2f}H{_WIDTH:g}"/>' for h in y(np.array(ticks)).tolist()]
     if curve.ndim == 2:
-        for a, b in _runs(middle):
-            edge = [*zip(x[a:b], y(curve[a:b, 2]), strict=True), *zip(x[a:b][::-1], y(curve[a:b, 0])[::-1], strict=True)]
-            shapes.append(f'<path class="band" d="{_path(edge)}Z"/>')
-    shapes += [f'<path class="curve" d="{_path(zip(x[a:b], y(middle[a:b]), strict=True))}"/>' for a, b in _runs(middle)]
+        for run in _runs(middle):
+            there, back = zip(x[run], y(curve[run, 2]), strict=True), zip(x[run], y(curve[run, 0]), strict=True)
+            shapes.append(f'<path class="band" d="{_path([*there, *[*back][::-1]])}Z"/>')
+    shapes += [f'<path class="curve" d="{_path(zip(x[run], y(middle[run]), strict=True))}"/>' for run in _runs(middle)]
     labels = "".join(
         f'<span style="top:{100 * float(h) / _HEIGHT:.2f}%">{_number(tick)}</span>'
         for tick, h in zip(ticks, y(np.array(ticks)).tolist(), strict=True)
@@ -83,7 +80,7 @@ def draw_plot(plot: Plot, series: Series) -> str:
     unit = f"<small>{escape(plot.unit)}</small>" if plot.unit else ""
     words = f"{plot.title}, {plot.words}: {_number(_least(middle))} to {_number(_most(middle))} {plot.unit}"
     return (
-        f'<figure class="plot" data-curve="{plot.name}"><figcaption><b>{escape(plot.title)}</b>'
+        f'<figure class="plot" data-curve="{plot.name}"><figcaption><strong>{escape(plot.title)}</strong>'
         f'<span class="what">{escape(plot.words)}</span><span class="now"><output></output>{unit}</span></figcaption>'
         f'<div class="area"><svg viewBox="0 0 {_WIDTH:g} {_HEIGHT:g}" preserveAspectRatio="none" role="img">'
         f"<title>{escape(words.strip())}</title>{''.join(shapes)}</svg>"
@@ -93,23 +90,21 @@ def draw_plot(plot: Plot, series: Series) -> str:
 
 def draw_tracking(series: Series) -> str:
     """Return the tracking along the same axis, and the axis itself."""
-    bars = "".join(
-        f'<rect class="{state}" x="{a * _WIDTH:.2f}" width="{max(b - a, 0.001) * _WIDTH:.2f}" height="1"/>'
-        for state in STATES
-        for a, b in spans(series, state)
-    )
+    bars = "".join(_bar(state, span, 1) for state in STATES for span in spans(series, state))
     clock, length = series.clock, float(series.clock[-1] - series.clock[0])
     step = round_length(length / 5) if length > 0 else 1.0
     ticks = np.arange(math.ceil(clock[0] / step), math.floor(clock[-1] / step) + 1) * step
-    unit = " s" if series.in_seconds else ""
+    words = [_number(tick) for tick in ticks.tolist()]
+    words[-1:] = [word + " s" * series.in_seconds for word in words[-1:]]
     labels = "".join(
-        f'<span style="left:{100 * (tick - clock[0]) / max(length, 1e-9):.2f}%">{_number(tick)}{unit * (i == len(ticks) - 1)}</span>'
-        for i, tick in enumerate(ticks.tolist())
+        f'<span style="left:{100 * (tick - clock[0]) / max(length, 1e-9):.2f}%">{word}</span>'
+        for tick, word in zip(ticks.tolist(), words, strict=True)
     )
     return (
-        '<figure class="plot states"><figcaption><b>Tracking</b><span class="what">whether frames could be followed'
-        '</span><span class="now"><output></output></span></figcaption><div class="area">'
-        f'<svg viewBox="0 0 {_WIDTH:g} 1" preserveAspectRatio="none" role="img"><title>Tracking over time</title>{bars}</svg>'
+        '<figure class="plot states"><figcaption><strong>Tracking</strong><span class="what">whether frames could be '
+        'followed</span><span class="now"><output></output></span></figcaption><div class="area">'
+        f'<svg viewBox="0 0 {_WIDTH:g} 1" preserveAspectRatio="none" role="img"><title>Tracking over time</title>'
+        f"{bars}</svg>"
         f'<i class="cursor"></i></div><div class="axis" aria-hidden="true">{labels}</div></figure>'
     )
 
@@ -153,11 +148,18 @@ def scale_of(curve: np.ndarray, *, from_zero: bool) -> tuple[float, float, list[
     low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 1.0)
     high = min(high, max(2.5 * float(np.percentile(known, 98)), low)) if known.size and low >= 0 else high
     low = min(low, 0.0) if from_zero else low
-    room = max(high - low, 1e-6, 0.02 * abs(high))
-    high, low = high + 0.06 * room, low - (0 if from_zero and low == 0 else 0.06 * room)
+    room = max(high - low, 1e-6, 0.05 * abs(high))  # what hardly moves is drawn flat
+    spare = (room - (high - low)) / 2 + 0.06 * room
+    high, low = high + spare, low - (0 if from_zero and low == 0 else spare)
     step = round_length((high - low) / 2)
     ticks = (np.arange(math.ceil(low / step), math.floor(high / step) + 1) * step).tolist()
     return low, high, ticks
+
+
+def _bar(state: str, span: tuple[float, float], height: float) -> str:
+    """A rectangle over a part of the axis, never too thin to be seen."""
+    width = max(span[1] - span[0], 0.001) * _WIDTH
+    return f'<rect class="{state}" x="{span[0] * _WIDTH:.2f}" width="{width:.2f}" height="{height:g}"/>'
 
 
 def _places(series: Series) -> np.ndarray:
@@ -180,11 +182,10 @@ def _pair(out: Path, files: Any, nearest: float, farthest: float) -> tuple[Image
     return picture, Image.fromarray(color_depth(depth[rows[:, None], columns], nearest, farthest, _UNKNOWN))
 
 
-def _runs(values: np.ndarray) -> Iterator[tuple[int, int]]:
-    """Yield (first, after) of the stretches where values are known."""
-    known = np.isfinite(values).astype(np.int8)
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], known, [0]])))
-    yield from zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True)
+def _runs(values: np.ndarray) -> list[np.ndarray]:
+    """Return the places of known values, one array for each curve: it ends where more than a few are missing."""
+    known = np.flatnonzero(np.isfinite(values))
+    return np.split(known, np.flatnonzero(np.diff(known) > _GAP) + 1) if len(known) else []
 
 
 def _path(spots: Any) -> str:

@@ -149,7 +149,9 @@ class _Fit:
         """Distance to the true position at this time; None where it is not known."""
         times = self.truth.times
         after = int(np.searchsorted(times, time + self.ahead))
-        near = min((k for k in (after - 1, after) if 0 <= k < len(times)), key=lambda k: abs(times[k] - time - self.ahead))
+        near = min(
+            (k for k in (after - 1, after) if 0 <= k < len(times)), key=lambda k: abs(times[k] - time - self.ahead)
+        )
         if abs(times[near] - time - self.ahead) > _NEAR:
             return None
         return float(np.linalg.norm(self.similarity.points(centre) - self.truth.world_from_cam[near, :3, 3]))

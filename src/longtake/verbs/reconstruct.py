@@ -35,6 +35,7 @@ def main(  # noqa: PLR0913
     device: str = "auto",
     seed: int = 0,
     state: Path | None = None,
+    truth: Path | None = None,
     view: bool = False,
     port: int = 8080,
     json: bool = False,
@@ -69,6 +70,7 @@ def main(  # noqa: PLR0913
         device: auto (CUDA, then Apple's MPS, then the CPU), cpu, cuda, cuda:1, mps.
         seed: Seed of everything random.
         state: Save the memory here at the end, for `longtake localize` and for going on in Python.
+        truth: A TUM file with the true camera path: the report then shows the error against time.
         view: Show the take in the browser while it grows, and stay until Ctrl-C. Only this machine can look.
         port: Port of the viewer; where it is taken, the next free one.
         json: Print one JSON object at the end, and nothing else, on stdout.
@@ -102,6 +104,7 @@ def main(  # noqa: PLR0913
         device=device,
         seed=seed,
         state=state,
+        truth=truth,
     )
 
 
