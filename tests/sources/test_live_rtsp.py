@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import av
@@ -21,8 +21,12 @@ from PIL import Image
 from stream_server import SIZE, StreamServer, number_of, numbered
 
 from longtake import cli
+from longtake.meter import resident_bytes
 from longtake.outputs import read_cameras, read_ply, read_tum
 from longtake.outputs.take import read_take
+from longtake.scene import Progress, reconstruct
+from longtake.sources import LiveSource
+from longtake.sources.selection import Selection
 
 SYSTEM_PYTHON = "/usr/bin/python3"
 _GST = "import gi; gi.require_version('GstRtspServer', '1.0'); from gi.repository import GstRtspServer"
@@ -91,6 +95,36 @@ def lateness(seen: list[tuple[float, int]], fps: float) -> float:
     times, numbers = np.array(seen).T
     late = (times - times[0]) - (numbers - numbers[0]) / fps
     return float(late.max() - min(late.min(), 0))
+
+
+@needs_gst
+def test_a_short_take_from_rtsp_outlives_two_cuts(tmp_path: Path) -> None:
+    """The take of two thousand frames below in small: five frames from each of three connections."""
+    each, path, port, out = 5, film(tmp_path / "a.mkv", 60, 15), free_port(), tmp_path / "out"
+    source = LiveSource(f"rtsp://127.0.0.1:{port}/camera", selection=Selection(max_frames=3 * each), patience=20)
+    told: list[Progress] = []
+    sizes: list[int] = []
+    with ExitStack() as server:
+        server.enter_context(rtsp(port, path))
+
+        def cut(progress: Progress) -> None:
+            told.append(progress)
+            sizes.append(resident_bytes() or 0)
+            time.sleep(0.25)  # with the model's time, several frames of the camera: a queue would soon be a second old
+            if progress.frames in (each, 2 * each):
+                server.close()
+                server.enter_context(rtsp(port, path))  # which begins the film anew
+
+        scene = reconstruct(source, out=out, device="cpu", report=False, on_frame=cut)
+    assert source.reconnections == 2 and any("connected again 2 time(s)" in note for note in scene.notes)
+    assert assert_complete(out) == 3 * each
+    seen = numbers_in(out)
+    parts = [0, *(i for i in range(1, len(seen)) if seen[i][1] < seen[i - 1][1]), len(seen)]
+    assert len(parts) == 4, seen
+    for a, b in zip(parts, parts[1:], strict=False):
+        assert [n for _, n in seen[a:b]] == sorted({n for _, n in seen[a:b]}) and lateness(seen[a:b], 15) < 1
+    assert len({progress.state_bytes for progress in told}) == 1
+    assert max(sizes[each:]) < sizes[each - 1] + 40e6, "memory grows with connections"
 
 
 @pytest.mark.slow

@@ -109,8 +109,8 @@ class Client:
 
         url: the service's address, ws:// or http:// (or wss://, https://). want: any of depth, confidence, points, ply,
         picture. resume: `id` of a take that was left under this token. keep: whether the take can be resumed later.
-        timeout: seconds to wait for any one message. codec: what arrays are sent as; H.264 takes a fraction of the bytes
-        where pictures resemble those before them. options: most_points, keep_percentile (of ply).
+        timeout: seconds to wait for any one message. codec: what arrays are sent as; H.264 takes a fraction of the
+        bytes where pictures resemble those before them. options: most_points, keep_percentile (of ply).
         Raises MissingExtra, Refused with the service's reason, InputError where nobody answers.
         """
         try:
