@@ -13,8 +13,24 @@ from importlib.util import find_spec
 
 LIBRARIES = ("torch", "numpy", "safetensors", "av", "pillow", "tyro", "rich")
 DECODERS = ("h264", "hevc", "vp9", "av1", "mpeg4", "mjpeg")
-# What pip calls it: the library that it brings.
-EXTRAS = {"eval": "scipy", "view": "viser", "rerun": "rerun_sdk", "serve": "fastapi"}
+# What pip calls it: the module that it brings.
+EXTRAS = {
+    "view": "viser",
+    "serve": "fastapi",
+    "eval": "scipy",
+    "solve": "cv2",
+    "hub": "huggingface_hub",
+    "rerun": "rerun",
+}
+SOLD_AS = {"cv2": "opencv-python-headless", "rerun": "rerun-sdk"}  # what pip calls a module, where that differs
+FOR = {  # what an extra is for
+    "view": "the viewer",
+    "serve": "the service",
+    "eval": "evaluation, loop closure",
+    "solve": "cameras solved from points",
+    "hub": "official weights by --weights hub",
+    "rerun": "export to Rerun",
+}
 ENOUGH_DISK = 1_000_000_000  # bytes; the demo leaves far less
 
 
@@ -74,10 +90,12 @@ def _decoders() -> Iterator[Check]:
 
 def _extras() -> Iterator[Check]:
     for extra, library in EXTRAS.items():
+        name, use = SOLD_AS.get(library, library), FOR[extra]
         if find_spec(library):
-            yield Check(f"[{extra}]", f"{library} {_version(library)}", "ok")
+            yield Check(f"[{extra}]", f"{name} {_version(name) or ''}".rstrip() + f", for {use}", "ok")
         else:
-            yield Check(f"[{extra}]", f"{library} is not installed", "missing", f"pip install 'longtake[{extra}]'")
+            remedy = f"pip install 'longtake[{extra}]'"
+            yield Check(f"[{extra}]", f"{name} is not installed, for {use}", "missing", remedy)
 
 
 def _model() -> Iterator[Check]:

@@ -25,7 +25,7 @@ from longtake.continuity.trigger import ResetTrigger
 from longtake.errors import CapabilityError, InputError, OutputError
 from longtake.frame import Prediction
 from longtake.memory.keep import Keep
-from longtake.meter import finish_work, peak_bytes, start_counting
+from longtake.meter import bytes_now, finish_work, peak_bytes, start_counting
 from longtake.outputs import Cloud, Recorder, Run, clear_earlier_take, read_ply, read_tum
 from longtake.revisions import Revisions
 from longtake.rules import Rule
@@ -94,6 +94,7 @@ class Progress:
     points: int  # in the cloud so far
     state_bytes: int  # kept between frames
     tracking: str = "ok"  # of the newest frame: ok, weak or lost
+    memory_bytes: int | None = None  # now: of the device where it is a CUDA device, else of this process
 
 
 def reconstruct(
@@ -261,8 +262,8 @@ def _record(
                     if on_frame:
                         seconds = time.perf_counter() - begin
                         state, shown = stream.state_bytes, recorder.frames + len(held)
-                        tracking = prediction.tracking
-                        on_frame(Progress(shown, take.length, seconds, recorder.points, state, tracking))
+                        tracking, memory = prediction.tracking, bytes_now(stream.device)
+                        on_frame(Progress(shown, take.length, seconds, recorder.points, state, tracking, memory))
             except OutputError:  # what could not be written is not tried again
                 held.drop()
                 raise
