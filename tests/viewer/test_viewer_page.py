@@ -128,6 +128,89 @@ def test_an_export_is_downloaded(page: Browser, viewer: Viewer) -> None:
     np.testing.assert_array_equal(cloud.points, wanted.points)
 
 
+def near(page: Browser, label: str, wanted: str) -> str:
+    """JavaScript for the first element of a kind beside the label."""
+    return f"""(() => {{
+      const label = [...document.querySelectorAll('label')].find((e) => e.innerText.trim() === {label!r});
+      let box = label; while (box && !box.querySelector({wanted!r})) box = box.parentElement;
+      return box.querySelector({wanted!r}); }})()"""
+
+
+def choose(page: Browser, label: str, option: str) -> None:
+    """Pick an option of a drop-down list."""
+    page.run(f"({near(page, label, 'input')}.scrollIntoView({{block: 'center'}}), true)")
+    page.run(f"({near(page, label, 'input')}.click(), true)")
+    there = f"[...document.querySelectorAll('[role=option]')].find((e) => e.innerText.trim() === {option!r})"
+    page.until(f"!!{there}", f"there is no {option}")
+    page.run(f"({there}.click(), true)")
+
+
+def test_rate_memory_and_status_are_told(page: Browser) -> None:
+    assert re.search(r"complete · a-model · ttt3r", page.text())
+    assert re.search(rf"{FRAMES} frames · [\d.]+ frames/s", page.text())
+    assert re.search(r"\d+ MB of memory in this process", page.text())
+
+
+def test_points_are_coloured_by_what_was_asked_for(page: Browser, viewer: Viewer) -> None:
+    press(page, "See everything")
+    settle(page, FRAMES * POINTS)
+    (client,) = viewer._server.get_clients().values()
+    at_rest(client)
+    seen = {}
+    for kind in ("depth", "confidence", "age", "image"):
+        before = page.picture()[160:, :660].astype(int)
+        choose(page, "Colour by", kind)
+        wait_for(lambda kind=kind: viewer._panel.color == kind, 20, f"{kind} is not chosen")
+        wait_for(
+            lambda before=before: (np.abs(page.picture()[160:, :660].astype(int) - before).max(-1) > 24).mean() > 0.01,
+            30,
+            f"{kind} looks like the one before",
+        )
+        seen[kind] = page.picture()[160:, :660].astype(int)
+    assert (np.abs(seen["depth"] - seen["age"]).max(-1) > 24).mean() > 0.01
+
+
+def test_the_frames_pictures_go_with_the_time(page: Browser, viewer: Viewer) -> None:
+    def shown() -> list[str]:
+        return page.run("[...document.querySelectorAll('img[src^=blob]')].map((image) => image.src)")
+
+    for label in ("What the model saw", "Depth: near is light", "Confidence: sure is light"):
+        assert label in page.text()
+    last = shown()
+    assert len(set(last)) == 3
+    focus(page, "Frame")
+    page.key("Home")
+    settle(page, POINTS)
+    # The picture and its depth are others; the made-up confidence is the same in every frame.
+    wait_for(lambda: all(a != b for a, b in zip(shown()[:2], last[:2], strict=True)), 20, "the pictures stay")
+    page.key("End")
+    settle(page, FRAMES * POINTS)
+
+
+def test_the_eye_follows_the_camera_until_it_is_told_not_to(page: Browser, viewer: Viewer) -> None:
+    (client,) = viewer._server.get_clients().values()
+    start = at_rest(client)
+    page.run(f"({near(page, 'Follow the camera', 'input[type=checkbox]')}.click(), true)")
+
+    def behind() -> float:
+        frame = viewer._frames[int(viewer._panel.time.value)]
+        assert frame.world_from_cam is not None
+        return float(np.linalg.norm(np.array(client.camera.position) - frame.world_from_cam[:3, 3]))
+
+    wait_for(lambda: behind() < 0.35 * viewer._eyes.reach, 30, "nobody follows")
+    there = at_rest(client)
+    assert np.linalg.norm(there - start) > 0.05 * viewer._eyes.reach
+    focus(page, "Frame")
+    page.key("Home")
+    settle(page, POINTS)
+    wait_for(lambda: np.linalg.norm(np.array(client.camera.position) - there) > 0.02, 30, "it does not follow in time")
+    assert behind() < 0.5 * viewer._eyes.reach
+    page.key("End")
+    press(page, "See everything")
+    page.until(f"!{near(page, 'Follow the camera', 'input[type=checkbox]')}.checked", "it follows on")
+    settle(page, FRAMES * POINTS)
+
+
 def canvas(page: Browser) -> list[int]:
     """Left, top, width and height of the scene on the page."""
     box = "document.querySelector('canvas').getBoundingClientRect()"
