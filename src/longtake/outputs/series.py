@@ -99,8 +99,8 @@ class _Column:
         self.worst = 0
         self.matches = 0
         self.squares = 0.0
-        self._sums = dict.fromkeys(self.MEANS, 0.0)
-        self._weights = dict.fromkeys(self.MEANS, 0.0)
+        self._sums: dict[str, float] = dict.fromkeys(self.MEANS, 0.0)
+        self._weights: dict[str, float] = dict.fromkeys(self.MEANS, 0.0)
 
     def add(self, record: Mapping[str, Any], before: Mapping[str, Any] | None, fit: _Fit | None) -> None:
         """Take a frame, and what came before it."""

@@ -64,6 +64,7 @@ class Decoder:
         Raises Fault: h264_key where a key picture is wanted (once, until it comes), h264_corrupt, h264_size.
         """
         import av
+        from av.error import FFmpegError
 
         if self._codec is None:
             if not is_key(sent.data):
@@ -80,7 +81,7 @@ class Decoder:
         try:
             pictures = self._codec.decode(packet)
             bad = any(picture.is_corrupt for picture in pictures)
-        except (av.FFmpegError, ValueError) as error:
+        except (FFmpegError, ValueError) as error:
             self.lose()
             raise Fault("h264_corrupt", self._words(sent, error)) from error
         if bad:
@@ -118,9 +119,9 @@ def _begin(max_megapixels: float) -> av.VideoCodecContext:
 
 def to_rgb(picture: av.VideoFrame) -> np.ndarray:
     """Return (H, W, 3) uint8 RGB of a decoded picture. Raises InputError where its pixels cannot be turned into it."""
-    import av
+    from av.error import FFmpegError
 
     try:
         return picture.to_ndarray(format="rgb24")
-    except (av.FFmpegError, ValueError) as error:
+    except (FFmpegError, ValueError) as error:
         raise InputError(f"an H.264 picture cannot be turned into RGB ({error}); send 8-bit 4:2:0") from error

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import av
 import numpy as np
+from av.container import InputContainer
+from av.error import FFmpegError
 
 from longtake.errors import InputError
 
@@ -68,11 +70,11 @@ def read_units(path: str | os.PathLike[str]) -> Iterator[tuple[bytes, float]]:
                 encoder = Encoder()
                 for frame in container.decode(stream):
                     yield encoder.encode(frame.to_ndarray(format="rgb24")), float(frame.time or 0.0)
-    except (av.FFmpegError, OSError) as error:
+    except (FFmpegError, OSError) as error:
         raise InputError(f"{name}: cannot be read as a video ({error})") from error
 
 
-def _copied(container: av.container.InputContainer, stream: av.VideoStream) -> Iterator[tuple[bytes, float]]:
+def _copied(container: InputContainer, stream: av.VideoStream) -> Iterator[tuple[bytes, float]]:
     from av.bitstream import BitStreamFilterContext
 
     annex_b = BitStreamFilterContext("h264_mp4toannexb", stream)
