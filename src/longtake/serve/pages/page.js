@@ -96,7 +96,7 @@
     socket.send(buffer);
   };
   setInterval(() => { // an encoder or a decoder that holds pictures back would wait for ever
-    if (live && encoder && flying >= FLIGHT && performance.now() - answer > 5000) { flying = 0; jpegs(); send(); }
+    if (live && encoder && flying >= FLIGHT && performance.now() - answer > 10000) { flying = 0; jpegs(); send(); }
   }, 1000);
 
   const send = () => {
