@@ -133,6 +133,12 @@ def test_completion_knows_every_verb_and_the_values_that_there_are(capsys: pytes
     from longtake.verbs.completion import VALUES
 
     assert set(verb_flags()) == {verb.split()[0] for verb in cli.VERBS}
+    from longtake.continuity.joining import JOINS
+    from longtake.continuity.trigger import read_trigger
+    from longtake.rules import rule_names
+
+    assert VALUES["--rule"].split() == list(rule_names()) and VALUES["--join"].split() == list(JOINS)
+    assert all(read_trigger(words) for words in VALUES["--reset-when"].split())
     assert VALUES["--format"].split() == list(FORMATS) and VALUES["--model"].split() == list(MODELS)
     for shell in ("zsh", "fish"):
         assert cli.main(["completion", shell]) == 0

@@ -13,17 +13,31 @@ from importlib.util import find_spec
 
 LIBRARIES = ("torch", "numpy", "safetensors", "av", "pillow", "tyro", "rich")
 DECODERS = ("h264", "hevc", "vp9", "av1", "mpeg4", "mjpeg")
-# What pip calls it: the module that it brings, and what that comes with, where its name is another.
+# What pip calls it: the module that it brings.
 EXTRAS = {
+    "view": "viser",
+    "serve": "fastapi",
     "eval": "scipy",
     "solve": "cv2",
     "mesh": "open3d",
-    "view": "viser",
-    "rerun": "rerun_sdk",
-    "serve": "fastapi",
     "hub": "huggingface_hub",
+    "rerun": "rerun",
 }
-DISTRIBUTIONS = {"cv2": ("opencv-python-headless", "opencv-python"), "open3d": ("open3d-cpu", "open3d")}
+# What pip calls a module, where that differs: any of these may have brought it.
+SOLD_AS = {
+    "cv2": ("opencv-python-headless", "opencv-python"),
+    "open3d": ("open3d-cpu", "open3d"),
+    "rerun": ("rerun-sdk",),
+}
+FOR = {  # what an extra is for
+    "view": "the viewer",
+    "serve": "the service",
+    "eval": "evaluation, loop closure",
+    "solve": "cameras solved from points",
+    "mesh": "export as a surface",
+    "hub": "official weights by --weights hub",
+    "rerun": "export to Rerun",
+}
 ENOUGH_DISK = 1_000_000_000  # bytes; the demo leaves far less
 
 
@@ -83,11 +97,13 @@ def _decoders() -> Iterator[Check]:
 
 def _extras() -> Iterator[Check]:
     for extra, library in EXTRAS.items():
+        names, use = SOLD_AS.get(library, (library,)), FOR[extra]
         if find_spec(library):
-            versions = map(_version, DISTRIBUTIONS.get(library, (library,)))
-            yield Check(f"[{extra}]", f"{library} {next(filter(None, versions), '')}".rstrip(), "ok")
+            version = next(filter(None, map(_version, names)), "")
+            yield Check(f"[{extra}]", f"{names[0]} {version}".rstrip() + f", for {use}", "ok")
         else:
-            yield Check(f"[{extra}]", f"{library} is not installed", "missing", f"pip install 'longtake[{extra}]'")
+            remedy = f"pip install 'longtake[{extra}]'"
+            yield Check(f"[{extra}]", f"{names[0]} is not installed, for {use}", "missing", remedy)
 
 
 def _model() -> Iterator[Check]:

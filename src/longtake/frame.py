@@ -318,6 +318,7 @@ class Prediction:
     name: str = ""
     camera: str = "head"  # where the pose comes from: head, solve, or why it could not be solved
     tracking_code: Tensor | None = None  # () int64, see `tracking`; stays on the device until it is asked for
+    written: Tensor | None = None  # () mean rate at which the frame went into the memory, where an update rule says so
     revised: tuple[Prediction, ...] = ()  # new predictions of earlier frames, for families that revise
 
     @property

@@ -28,6 +28,14 @@ def peak_bytes(device: torch.device) -> int | None:
     return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else peak_resident_bytes()
 
 
+def bytes_now(device: torch.device) -> int | None:
+    """Return the memory in use: of the device where it is a CUDA device, else resident memory of this process.
+
+    None where the system does not say (other than Linux).
+    """
+    return torch.cuda.memory_allocated(device) if device.type == "cuda" else resident_bytes()
+
+
 def peak_resident_bytes() -> int | None:
     """Return the largest resident memory of this process so far, or None where the system does not say (Windows)."""
     try:

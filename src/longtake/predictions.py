@@ -118,6 +118,7 @@ def predictions_of(
             name=shown.name,
             camera=cameras[i],
             tracking_code=codes[i],
+            written=None if heads.written is None else heads.written[i],
         )
         for i, shown in enumerate(group)
     ]

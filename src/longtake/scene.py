@@ -28,7 +28,7 @@ from longtake.errors import CapabilityError, InputError, OutputError
 from longtake.frame import Prediction
 from longtake.geometry.lens import Lens
 from longtake.memory.keep import Keep
-from longtake.meter import finish_work, peak_bytes, start_counting
+from longtake.meter import bytes_now, finish_work, peak_bytes, start_counting
 from longtake.outputs import Cloud, Recorder, Run, clear_earlier_take, read_ply, read_tum
 from longtake.predictions import Prepared
 from longtake.revisions import Revisions
@@ -99,6 +99,7 @@ class Progress:
     points: int  # in the cloud so far
     state_bytes: int  # kept between frames
     tracking: str = "ok"  # of the newest frame: ok, weak or lost
+    memory_bytes: int | None = None  # now: of the device where it is a CUDA device, else of this process
 
 
 def reconstruct(
@@ -130,6 +131,7 @@ def reconstruct(
     seed: int = 0,
     report: bool = True,
     state: str | os.PathLike[str] | None = None,
+    truth: str | os.PathLike[str] | None = None,
     on_frame: Callable[[Progress], None] | None = None,
 ) -> Scene:
     """Reconstruct a take frame by frame and return the scene; in constant memory, where the model's is.
@@ -159,6 +161,7 @@ def reconstruct(
     precision: float32 (the default) or bf16, see longtake.load.
     report: draw report.html and report.png at the end, which takes a second or two.
     state: file for the stream's state at the end, also after Ctrl-C; for `model.resume` and `longtake localize`.
+    truth: a TUM file with the true camera path, with which the report compares: error against time.
     on_frame: called after each frame.
 
     Raises InputError (also where no frame comes), CheckpointError, CapabilityError, OutputError, MissingExtra; and
@@ -167,6 +170,7 @@ def reconstruct(
     lens = resolve_lens(lens)
     if lens is not None and intrinsics is not None:
         raise InputError("intrinsics and lens both say what the camera is; give one: Lens(intrinsics, distortion).")
+    known = None if truth is None else read_tum(truth)
     chosen = {"stride": stride, "fps": fps, "start": start, "end": end, "max_frames": max_frames}
     take = open_known(source, lens=lens, timestamps=timestamps, **chosen)
     if isinstance(model, str):
@@ -222,7 +226,7 @@ def reconstruct(
         options=options | {"max_frames": max_frames},
     )
     folder = Path(tempfile.mkdtemp(prefix="longtake-")) if out is None else Path(out)
-    recorder = Recorder(folder, run, report=report)
+    recorder = Recorder(folder, run, report=report, truth=known)
     try:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)  # nothing here draws numbers today; a rule may
@@ -273,7 +277,8 @@ def _record(
                     if on_frame:
                         seconds = time.perf_counter() - begin
                         state, shown = stream.state_bytes, writing.frames + len(held)
-                        on_frame(Progress(shown, take.length, seconds, writing.points, state, prediction.tracking))
+                        tracking, memory = prediction.tracking, bytes_now(stream.device)
+                        on_frame(Progress(shown, take.length, seconds, writing.points, state, tracking, memory))
             except OutputError:  # what could not be written is not tried again
                 held.drop()
                 raise

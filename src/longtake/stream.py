@@ -194,7 +194,8 @@ class Streams:
         Raises InputError for what is no picture.
         """
         image, pixel_map = self.model.prepare(frame.image)
-        return Prepared(Shown(image, pixel_map, frame.index, frame.time, frame.name, frame.intrinsics), to_tensor(image))
+        shown = Shown(image, pixel_map, frame.index, frame.time, frame.name, frame.intrinsics)
+        return Prepared(shown, to_tensor(image))
 
     def _groups(self, prepared: Sequence[Prepared | None]) -> list[list[int]]:
         """Streams that are stepped in one pass: those of one image size, or each alone where a family says so."""

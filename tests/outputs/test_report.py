@@ -84,7 +84,9 @@ def test_the_page_tells_the_take(page: Page) -> None:
     text = " ".join(page.texts.values())
     for words in ("a walk.mp4", "a-model · ttt3r · cpu", "complete", "longtake reconstruct a walk.mp4", "ab" * 32):
         assert words in text, words
-    assert page.elements.count("img") == 1 + 2 + 1 + 2 * 6  # viewer, two sides, above, six frames beside their depth
+    assert (
+        page.elements.count("img") == 1 + 2 + 1 + 2 + 2 * 6
+    )  # viewer, sides, above, under the cursor, six beside depth
     for address in page.addresses:
         if address.startswith("data:image"):
             with Image.open(io.BytesIO(base64.b64decode(address.split(",")[1]))) as image:
@@ -120,7 +122,7 @@ def test_names_from_outside_stay_text(tmp_path: Path) -> None:
     record(tmp_path, 2, replace(RUN, source=evil, model="<b>", rule="$title", options={"a<": "</table>"}))
     page = Page((tmp_path / "report.html").read_text("utf-8"))
     assert not page.handlers and all(address.startswith("data:") for address in page.addresses)
-    assert page.elements.count("script") == 2 and "b" not in page.elements
+    assert page.elements.count("script") == 4 and "b" not in page.elements
     assert "$title" in "".join(page.texts.values())
 
 

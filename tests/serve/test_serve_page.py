@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
 import numpy as np
@@ -76,9 +77,39 @@ def test_the_camera_becomes_points_depth_and_a_path(page: Browser, service: Serv
     assert depth.reshape(-1, 3).std(0).max() > 8  # of random weights, but a picture
     assert page.run("Scene.points") > 1000
     assert float(page.run("document.getElementById('rate').textContent")) > 0
+    codec = page.run("document.getElementById('video').checked ? 'H.264' : 'JPEG'")
+    assert page.run("document.getElementById('codec').textContent") == f"kB a frame, {codec}"
+    page.until("Number(document.getElementById('bytes').textContent) > 0.1", "nothing was counted")
     assert not page.errors
     own = (service.url, "data:", "blob:", service.url.replace("http", "ws"), "about:")
     assert not [url for url in page.requests if not url.startswith(own)]
+
+
+def kinds(service: Service, seconds: float = 1.0) -> set[bool]:
+    """Which kinds of frames wait or come in a while: True is H.264."""
+    (visitor,) = [each for each in service.worker._visitors if each is not None]
+    seen, begin = set(), time.monotonic()
+    while time.monotonic() < begin + (seconds if seen else 20):
+        newest = visitor.newest
+        if newest is not None:
+            seen.add(newest[0].is_h264)
+        time.sleep(0.0005)
+    return seen
+
+
+def test_h264_is_offered_where_the_browser_writes_it_and_jpeg_takes_over(page: Browser, service: Service) -> None:
+    if not page.run("document.getElementById('video').checked"):
+        assert page.run("document.getElementById('offer').hidden") and kinds(service) == {False}
+        pytest.skip("this Chromium writes no H.264: JPEG is what it sends")
+    assert kinds(service) == {True}
+    small = float(page.run("document.getElementById('bytes').textContent"))
+    frames = page.run("Scene.cameras")
+    # An encoder that fails in the middle of a take: the take goes on.
+    page.run("(VideoEncoder.prototype.encode = () => { throw new Error('no more'); }, true)")
+    page.until(f"Scene.cameras > {frames + 35}", "the take does not go on")
+    assert kinds(service) == {False} and not page.errors
+    assert page.run("document.getElementById('codec').textContent") == "kB a frame, JPEG"
+    assert small < float(page.run("document.getElementById('bytes').textContent"))
 
 
 def test_a_hand_turns_the_scene(page: Browser) -> None:

@@ -28,9 +28,9 @@ from longtake.serve.states import States
 def test_a_frame_comes_out_as_it_went_in(index: int, time: float) -> None:
     data = b"\xff\xd8 and more"
     sent = unpack_frame(pack_frame(data, index, time))
-    assert (sent.jpeg, sent.index, sent.time) == (data, index, time)
+    assert (sent.data, sent.index, sent.time) == (data, index, time)
     plain = unpack_frame(data)
-    assert (plain.jpeg, plain.index, plain.time) == (data, None, None)
+    assert (plain.data, plain.index, plain.time) == (data, None, None)
 
 
 @given(parts=st.lists(st.binary(max_size=40), max_size=4), text=st.text(max_size=20))

@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 import pytest
 from browser import CHROMIUM, Browser, wait_for
-from take_maker import RUN, prediction, record
+from take_maker import RUN, pose, prediction, record
 
 from longtake.outputs import Recorder, read_ply
+from longtake.outputs.trajectory import Trajectory
 from longtake.viewer import Viewer
 
 pytestmark = pytest.mark.skipif(not CHROMIUM, reason="no Chromium here: apt-get install chromium")
@@ -127,6 +128,89 @@ def test_an_export_is_downloaded(page: Browser, viewer: Viewer) -> None:
     np.testing.assert_array_equal(cloud.points, wanted.points)
 
 
+def near(page: Browser, label: str, wanted: str) -> str:
+    """JavaScript for the first element of a kind beside the label."""
+    return f"""(() => {{
+      const label = [...document.querySelectorAll('label')].find((e) => e.innerText.trim() === {label!r});
+      let box = label; while (box && !box.querySelector({wanted!r})) box = box.parentElement;
+      return box.querySelector({wanted!r}); }})()"""
+
+
+def choose(page: Browser, label: str, option: str) -> None:
+    """Pick an option of a drop-down list."""
+    page.run(f"({near(page, label, 'input')}.scrollIntoView({{block: 'center'}}), true)")
+    page.run(f"({near(page, label, 'input')}.click(), true)")
+    there = f"[...document.querySelectorAll('[role=option]')].find((e) => e.innerText.trim() === {option!r})"
+    page.until(f"!!{there}", f"there is no {option}")
+    page.run(f"({there}.click(), true)")
+
+
+def test_rate_memory_and_status_are_told(page: Browser) -> None:
+    assert re.search(r"complete · a-model · ttt3r", page.text())
+    assert re.search(rf"{FRAMES} frames · [\d.]+ frames/s", page.text())
+    assert re.search(r"\d+ MB of memory in this process", page.text())
+
+
+def test_points_are_coloured_by_what_was_asked_for(page: Browser, viewer: Viewer) -> None:
+    press(page, "See everything")
+    settle(page, FRAMES * POINTS)
+    (client,) = viewer._server.get_clients().values()
+    at_rest(client)
+    seen = {}
+    for kind in ("depth", "confidence", "age", "image"):
+        before = page.picture()[160:, :660].astype(int)
+        choose(page, "Colour by", kind)
+        wait_for(lambda kind=kind: viewer._panel.color == kind, 20, f"{kind} is not chosen")
+        wait_for(
+            lambda before=before: (np.abs(page.picture()[160:, :660].astype(int) - before).max(-1) > 24).mean() > 0.01,
+            30,
+            f"{kind} looks like the one before",
+        )
+        seen[kind] = page.picture()[160:, :660].astype(int)
+    assert (np.abs(seen["depth"] - seen["age"]).max(-1) > 24).mean() > 0.01
+
+
+def test_the_frames_pictures_go_with_the_time(page: Browser, viewer: Viewer) -> None:
+    def shown() -> list[str]:
+        return page.run("[...document.querySelectorAll('img[src^=blob]')].map((image) => image.src)")
+
+    for label in ("What the model saw", "Depth: near is light", "Confidence: sure is light"):
+        assert label in page.text()
+    last = shown()
+    assert len(set(last)) == 3
+    focus(page, "Frame")
+    page.key("Home")
+    settle(page, POINTS)
+    # The picture and its depth are others; the made-up confidence is the same in every frame.
+    wait_for(lambda: all(a != b for a, b in zip(shown()[:2], last[:2], strict=True)), 20, "the pictures stay")
+    page.key("End")
+    settle(page, FRAMES * POINTS)
+
+
+def test_the_eye_follows_the_camera_until_it_is_told_not_to(page: Browser, viewer: Viewer) -> None:
+    (client,) = viewer._server.get_clients().values()
+    start = at_rest(client)
+    page.run(f"({near(page, 'Follow the camera', 'input[type=checkbox]')}.click(), true)")
+
+    def behind() -> float:
+        frame = viewer._frames[int(viewer._panel.time.value)]
+        assert frame.world_from_cam is not None
+        return float(np.linalg.norm(np.array(client.camera.position) - frame.world_from_cam[:3, 3]))
+
+    wait_for(lambda: behind() < 0.35 * viewer._eyes.reach, 30, "nobody follows")
+    there = at_rest(client)
+    assert np.linalg.norm(there - start) > 0.05 * viewer._eyes.reach
+    focus(page, "Frame")
+    page.key("Home")
+    settle(page, POINTS)
+    wait_for(lambda: np.linalg.norm(np.array(client.camera.position) - there) > 0.02, 30, "it does not follow in time")
+    assert behind() < 0.5 * viewer._eyes.reach
+    page.key("End")
+    press(page, "See everything")
+    page.until(f"!{near(page, 'Follow the camera', 'input[type=checkbox]')}.checked", "it follows on")
+    settle(page, FRAMES * POINTS)
+
+
 def canvas(page: Browser) -> list[int]:
     """Left, top, width and height of the scene on the page."""
     box = "document.querySelector('canvas').getBoundingClientRect()"
@@ -187,6 +271,53 @@ def test_the_report_opens_from_disk_and_draws_its_cloud(page: Browser, tmp_path:
     )
     wait_for(lambda: (np.abs(cloud() - whole).max(-1) > 24).mean() > 0.01, 30, "the time slider does nothing")
     assert not page.errors and all(url.startswith(("file:", "data:", "blob:")) for url in page.requests)
+
+
+def test_one_cursor_moves_the_camera_the_frame_and_the_cloud(page: Browser, tmp_path: Path) -> None:
+    truth = Trajectory(np.arange(12) / 10, np.stack([2 * pose(i).double().numpy() for i in range(12)]))
+    record(tmp_path, 12, points_per_frame=400, truth=truth)
+    del page.requests[:], page.errors[:]
+    page.open((tmp_path / "report.html").as_uri())
+    page.until("!!document.querySelector('.alive') && !!document.getElementById('time')", "the page is not alive")
+    titles = page.run("[...document.querySelectorAll('.plot strong')].map((b) => b.textContent)")
+    wanted = ["Tracking", "Error", "Confidence", "Depth", "Camera speed", "Rotation speed", "Focal length", "Latency"]
+    assert titles == wanted
+
+    def moment() -> list[Any]:
+        return page.run(
+            "((id) => [id('moment').textContent, id('marker').style.left, id('seen').src, Number(id('time').value)])"
+            "((name) => document.getElementById(name))"
+        )
+
+    end = moment()
+    assert end[0].startswith("frame 33 ·") and end[3] == 1000
+    area = "document.querySelector('[data-curve=speed] .area')"
+    page.run(f"({area}.scrollIntoView({{block: 'center'}}), true)")
+    x, y, width, height = page.run(
+        f"(({{x, y, width, height}}) => [x, y, width, height])({area}.getBoundingClientRect())"
+    )
+    page.ask("Input.dispatchMouseEvent", type="mouseMoved", x=x + width * 3 / 11, y=y + height / 2)
+    there = moment()
+    assert there[0].startswith("frame 9 · 0.30 s") and all(a != b for a, b in zip(there, end, strict=True))
+    assert there[3] == pytest.approx(1000 * 3 / 11, abs=1)
+    speed = np.linalg.norm((pose(3) - pose(2))[:3, 3]) / 0.1
+    assert float(page.run("document.querySelector('[data-curve=speed] output').textContent")) == pytest.approx(
+        float(speed), rel=0.01
+    )
+    page.run("(document.getElementById('plots').focus(), true)")
+    page.key("ArrowRight")
+    assert moment()[0].startswith("frame 12 ·")
+    page.key("Home")
+    assert moment()[0].startswith("frame 0 ·")
+    # And the other way: the cloud's slider moves the cursor.
+    page.run(
+        "(() => { const t = document.getElementById('time'); t.value = 500; t.dispatchEvent(new Event('input')); })()"
+    )
+    assert moment()[0].startswith(("frame 15 ·", "frame 18 ·"))
+    assert not page.errors and all(url.startswith(("file:", "data:", "blob:")) for url in page.requests)
+    for phone in (390, 1280):
+        page.ask("Emulation.setDeviceMetricsOverride", width=phone, height=800, deviceScaleFactor=1, mobile=False)
+        assert page.run("document.documentElement.scrollWidth") <= phone, "the page is wider than the screen"
 
 
 def test_a_running_take_grows_before_ones_eyes_and_can_be_paused(tmp_path: Path) -> None:

@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from longtake.errors import InputError
 from longtake.files import replacing
@@ -26,6 +28,7 @@ CONVENTIONS = {
     "tracking": "whether the frame could be followed from those before it: ok, weak or lost",
     "lens": "what was known of the camera: null, exif, or its matrix and distortion; frames of a lens with distortion "
     "were undistorted first, and every matrix and picture here is of the undistorted camera",
+    "written": "mean rate, 0 to 1, at which the frame went into the memory; null where no update rule says so",
     "size": "[width, height]",
     "time": "seconds since the start of the source, or as the file of timestamps says",
     "index": "position in the source, counted before stride and start",
@@ -57,12 +60,19 @@ def camera_record(prediction: Prediction, *, files: Mapping[str, str], cloud: tu
         "intrinsics": pose_rows(prediction.intrinsics.detach().cpu().double().numpy()),
         "camera": prediction.camera,
         "tracking": prediction.tracking,
+        "written": _rate(prediction.written),
         "size": [width, height],
         "intrinsics_original": pose_rows(prediction.intrinsics_original),
         "original_size": list(original),
         **files,
         "cloud": list(cloud),
     }
+
+
+def _rate(written: Tensor | None) -> float | None:
+    """A number that JSON has, or None."""
+    rate = math.nan if written is None else float(written)
+    return round(rate, 6) if math.isfinite(rate) else None
 
 
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:

@@ -6,7 +6,7 @@ Everything here is for display only. The display frame has z up and the longer s
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +33,7 @@ class Display:
     low: np.ndarray  # (3,) robust bounds of points and path
     high: np.ndarray  # (3,)
     field: tuple[float, float]  # tangents of half the horizontal and the vertical field of view
+    numbers: np.ndarray | None = None  # (m,) int: place in the take of each pose's frame, where there is a take
 
     @property
     def extent(self) -> float:
@@ -42,23 +43,23 @@ class Display:
 
 def load_display(out: Path, limit: int = 400_000) -> Display | None:
     """Read at most `limit` points and 8,192 poses of a take from its folder; None where it has no pose at all."""
-    kept: Spread[tuple[np.ndarray, int]] = Spread(_POSES)
+    kept: Spread[tuple[np.ndarray, int, int]] = Spread(_POSES)
     field = (0.5, 0.4)
-    for record in read_lines(out / CAMERA_LINES):
+    for number, record in enumerate(read_lines(out / CAMERA_LINES)):
         if record["world_from_cam"] is None:
             continue
         pose, first = np.array(record["world_from_cam"]), int(record["cloud"][0])
-        kept.offer(lambda pose=pose, first=first: (pose, first))
+        kept.offer(lambda pose=pose, first=first, number=number: (pose, first, number))
         if record["intrinsics"] is not None:
             (width, height), k = record["size"], record["intrinsics"]
             field = (width / 2 / max(k[0][0], 1e-9), height / 2 / max(k[1][1], 1e-9))
     if not kept.items:
         return None
-    poses = np.stack([pose for pose, _ in kept.items])
-    firsts = np.array([first for _, first in kept.items])
+    poses = np.stack([pose for pose, _, _ in kept.items])
+    firsts, numbers = np.array([[first, number] for _, first, number in kept.items]).T
     cloud = read_ply(out / CLOUD, limit=limit)
     seen_by = np.clip(np.searchsorted(firsts, cloud.rows, side="right") - 1, 0, None)
-    return _arrange(cloud.points, cloud.colors, poses, seen_by, field)
+    return replace(_arrange(cloud.points, cloud.colors, poses, seen_by, field), numbers=numbers)
 
 
 def _arrange(
@@ -84,13 +85,18 @@ def _arrange(
 
 
 def _bounds(points: np.ndarray, poses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the corners of a box around the path and all but the outermost few percent of the points."""
+    """Return the corners of a box around the path and the points, but for strays.
+
+    A box that cut through the cloud would leave a straight edge: it holds all but one in a thousand on each side, as
+    far as they lie within 40 % of the width of what is left without the outermost two percent.
+    """
     path = poses[:, :3, 3]
     low, high = path.min(0), path.max(0)
     if len(points):
-        inner, outer = np.percentile(points, (2, 98), axis=0)
-        margin = 0.08 * (outer - inner)
-        low, high = np.minimum(low, inner - margin), np.maximum(high, outer + margin)
+        least, inner, outer, most = np.percentile(points, (0.1, 2, 98, 99.9), axis=0)
+        margin = 0.4 * (outer - inner)
+        low = np.minimum(low, np.maximum(least, inner - margin))
+        high = np.maximum(high, np.minimum(most, outer + margin))
     pad = 0.02 * max(float((high - low).max()), 1e-3)
     return low - pad, high + pad
 

@@ -51,6 +51,8 @@ class Facts:
         ]
         if told.get("state_bytes"):
             rows.append((_bytes(told["state_bytes"]), "state, constant"))
+        if told.get("peak_bytes"):
+            rows.append((_bytes(told["peak_bytes"]), "memory at most"))
         return rows
 
 

@@ -6,8 +6,10 @@ from __future__ import annotations
 import base64
 import io
 import json
+from collections.abc import Sequence
 from html import escape
 from importlib import resources
+from pathlib import Path
 from string import Template
 from typing import Any
 
@@ -18,8 +20,10 @@ from longtake.outputs.colormap import DEPTH, PATH, look_up
 from longtake.outputs.display import Display
 from longtake.outputs.facts import Facts
 from longtake.outputs.manifest import portable, versions
-from longtake.outputs.panels import Panels, Strip
-from longtake.outputs.tracking_strip import STATES, TrackingStrip
+from longtake.outputs.panels import SIZE, Panels, Strip
+from longtake.outputs.picture import eye_from_above
+from longtake.outputs.plots import draw_plot, draw_tracking, plot_data, plots_of
+from longtake.outputs.series import Series
 
 _POINTS = 150_000
 _POSES = 600
@@ -39,6 +43,11 @@ def _gradient(table: np.ndarray) -> str:
     return f"linear-gradient(90deg, {stops})"
 
 
+def _kept(display: Display) -> np.ndarray:
+    """Places of the poses that the page holds."""
+    return np.linspace(0, len(display.poses) - 1, min(len(display.poses), _POSES)).astype(np.int64)
+
+
 def viewer_data(display: Display) -> dict[str, Any]:
     """Return the cloud and the path for the page: 16-bit positions within the bounds, 8-bit normals and colours.
 
@@ -50,7 +59,8 @@ def viewer_data(display: Display) -> dict[str, Any]:
     vertices["position"] = np.rint((display.points[chosen] - display.low) / span * 65535).clip(0, 65535)
     vertices["normal"] = np.rint(display.normals[chosen] * 127)
     vertices["color"] = display.colors[chosen]
-    poses = display.poses[np.linspace(0, len(display.poses) - 1, min(len(display.poses), _POSES)).astype(np.int64)]
+    poses = display.poses[_kept(display)]
+    numbers = np.arange(len(display.poses)) if display.numbers is None else display.numbers
     shown = np.searchsorted(display.order[chosen], np.linspace(0, 1, _STEPS + 1), side="right")
     thinning = np.sqrt(len(display.points) / max(len(chosen), 1))
     return {
@@ -61,6 +71,7 @@ def viewer_data(display: Display) -> dict[str, Any]:
         "shown": shown.tolist(),
         "poses": poses[:, :3, :].round(5).reshape(len(poses), 12).tolist(),
         "colors": look_up(PATH, np.linspace(0, 1, len(poses))).tolist(),
+        "numbers": numbers[_kept(display)].tolist(),  # of the poses' frames in the take
         "field": list(display.field),
     }
 
@@ -113,35 +124,66 @@ def _pairs(strip: Strip) -> str:
     return "\n".join(blocks) or "<p>No frame was reconstructed.</p>"
 
 
-def _tracking(tracking: TrackingStrip | None) -> str:
-    if tracking is None:
+def _script(name: str, identity: str, data: dict[str, Any]) -> str:
+    code = resources.files("longtake.outputs").joinpath(name).read_text("utf-8")
+    return f'<script type="application/json" id="{identity}">{_json(data)}</script>\n<script>\n{code}</script>'
+
+
+def _above(facts: Facts, panels: Panels | None) -> str:
+    if panels is None:
         return ""
-    cells = "".join(
-        f'<rect x="{first}" width="{count}" height="1" class="{STATES[state]}"/>'
-        for first, count, state in tracking.runs()
-    )
-    picture = f'<svg viewBox="0 0 {len(tracking.cells)} 1" preserveAspectRatio="none" role="img">'
-    words = "".join(
-        f'<span><i class="{state}"></i>{count:,} {state}</span>' for state, count in tracking.counts.items()
-    )
-    title = f"<title>{escape(tracking.words)}</title>"
-    return f'<div class="tracking">{picture}{title}{cells}</svg><p>Tracking, start to end: {words}</p></div>'
+    return f"""<figure class="above"><div class="map"><img alt="The camera path over a floor plan of the scene"
+src="{_data_url(panels.above)}"><svg id="marker" viewBox="-12 -12 24 24" hidden aria-hidden="true"><path
+d="M0 -10L7 8L0 4L-7 8Z"/></svg></div>
+<figcaption><span>From above. Grid: {facts.length(panels.square)}</span><span class="ramp">start
+<i style="background:{_gradient(PATH)}"></i> end</span></figcaption></figure>"""
+
+
+def _map(display: Display, series: Series) -> list[list[float] | None]:
+    """Where the camera is on the picture from above, in percent, and its heading in degrees, for each column."""
+    numbers = np.arange(len(display.poses)) if display.numbers is None else display.numbers
+    spots, _ = eye_from_above(display, SIZE).project(display.poses[:, :3, 3])
+    places = 100 * (spots + 0.5) / SIZE
+    headings = np.degrees(np.arctan2(display.poses[:, 0, 2], display.poses[:, 1, 2]))
+    ends = np.append(series.number[1:], 2**62)
+    found: list[list[float] | None] = []
+    for first, end in zip(series.number.tolist(), ends.tolist(), strict=True):
+        k = int(np.searchsorted(numbers, first))
+        known = k < len(numbers) and numbers[k] < end
+        found.append([*places[k].round(2).tolist(), round(float(headings[k]), 1)] if known else None)
+    return found
+
+
+def _notes(notes: Sequence[str]) -> str:
+    return f'<div class="notes">{"".join(f"<p>{escape(note)}</p>" for note in notes)}</div>' if notes else ""
 
 
 def write_page(
-    facts: Facts, panels: Panels | None, strip: Strip, display: Display | None, tracking: TrackingStrip | None = None
+    facts: Facts,
+    panels: Panels | None,
+    strip: Strip,
+    display: Display | None,
+    series: Series | None = None,
+    out: Path = Path(),
 ) -> str:
-    """Return the page as one HTML text."""
+    """Return the page as one HTML text. series: the take against time; its frames' files lie in `out`."""
     files = resources.files("longtake.outputs")
     empty = Image.new("RGBA", (16, 11))
-    pictures = [_data_url(picture) for picture in ((*panels.sides, panels.above) if panels else (empty,) * 3)]
-    script = ""
+    sides = [_data_url(picture) for picture in (panels.sides if panels else (empty,) * 2)]
+    script, drawn = [], ""
     if display is not None:
-        code = files.joinpath("viewer.js").read_text("utf-8")
-        data = f'<script type="application/json" id="take">{_json(viewer_data(display))}</script>'
-        script = f"{data}\n<script>\n{code}</script>"
+        script.append(_script("viewer.js", "take", viewer_data(display)))
+    if series is not None:
+        plots = plots_of(series, "m" if facts.is_metric else "units")
+        drawn = draw_tracking(series) + "".join(draw_plot(plot, series) for plot in plots)
+        data = plot_data(series, plots, out, strip.nearest, strip.farthest, lambda picture: _data_url(picture, 72))
+        data |= {"map": _map(display, series)} if display is not None else {}
+        script.insert(0, _script("plots.js", "series", data))  # it listens before the cloud speaks
     status = str(facts.summary["status"])
-    notes = "".join(f"<p>{escape(note)}</p>" for note in facts.notes)
+    notes = [
+        *facts.notes,
+        *([f"no error against the true path: {series.trouble}"] if series and series.trouble else []),
+    ]
     return Template(files.joinpath("page.html").read_text("utf-8")).substitute(
         title=escape(facts.title),
         css=files.joinpath("page.css").read_text("utf-8"),
@@ -149,18 +191,16 @@ def write_page(
         status_class="complete" if status == "complete" else "failed" if status.startswith("failed") else "",
         setup=escape(facts.setup),
         figures="".join(f"<div><dt>{escape(b)}</dt><dd>{escape(a)}</dd></div>" for a, b in facts.figures()),
-        notes=f'<div class="notes">{notes}</div>' if notes else "",
-        viewer=_viewer(pictures[0]) if display is not None else "",
-        side_a=pictures[0],
-        side_b=pictures[1],
-        above=pictures[2],
-        grid=f"Grid: {facts.length(panels.square)}" if panels else "",
-        path_ramp=_gradient(PATH),
+        notes=_notes(notes),
+        viewer=_viewer(sides[0]) if display is not None else "",
+        side_a=sides[0],
+        side_b=sides[1],
+        above=_above(facts, panels),
+        plots=drawn,
         depth_ramp=_gradient(DEPTH),
         nearest=facts.length(strip.nearest),
         farthest=facts.length(strip.farthest),
         pairs=_pairs(strip),
-        tracking=_tracking(tracking),
         details=_details(facts),
-        script=script,
+        script="\n".join(script),
     )

@@ -38,6 +38,7 @@ from longtake.outputs.spread import Spread
 from longtake.outputs.takefiles import TakeFiles, clear_earlier_take
 from longtake.outputs.thumbs import Thumb, make_thumb
 from longtake.outputs.tracking_strip import STATES
+from longtake.outputs.trajectory import Trajectory
 
 THUMBS = 6
 
@@ -60,12 +61,13 @@ class Recorder:
         points_per_frame: int = 4000,
         max_points: int | None = None,
         report: bool = True,
+        truth: Trajectory | None = None,
     ) -> None:
         """Say where and what to write; nothing is touched before the `with` block.
 
         keep_percentile: the surest so many percent of a frame's pixels may become points, in (0, 100].
         points_per_frame: how many of them do at most. max_points: the cloud stops growing there (None: never).
-        report: draw report.png and report.html at the end.
+        report: draw report.png and report.html at the end. truth: the true path, for the report's error against time.
         """
         if not 0 < keep_percentile <= 100:
             raise ValueError(f"keep_percentile is {keep_percentile}; wanted more than 0 and at most 100")
@@ -75,7 +77,8 @@ class Recorder:
         self.run = run or Run()
         self.status = "not started"
         self.notes: list[str] = []
-        self._keep, self._budget, self._max, self._report = keep_percentile, points_per_frame, max_points, report
+        self._keep, self._budget, self._max = keep_percentile, points_per_frame, max_points
+        self._report, self._truth = report, truth
         self.correction: Correction | None = None  # what poses become at the end, see `correct_take`
         self._told: dict[str, Any] = {}
         self._thumbs: Spread[Thumb] = Spread(2 * THUMBS)
@@ -216,13 +219,16 @@ class Recorder:
         attempt(names.MANIFEST, self._write_manifest)  # a second Ctrl-C while the report is drawn finds a whole folder
         if self._report:
             begin = time.perf_counter()
-            attempt("the report", lambda: draw_report(out, self._facts(), self._thumbs.pick(THUMBS)))
+            attempt("the report", self._draw_report)
             self._report_seconds = time.perf_counter() - begin
         done = attempt(names.MANIFEST, self._write_manifest)
         if assembled and done:
             with contextlib.suppress(OSError):
                 (out / names.CAMERA_LINES).unlink()
         return troubles
+
+    def _draw_report(self) -> None:
+        draw_report(self.out, self._facts(), self._thumbs.pick(THUMBS), self._latencies.items, self._truth)
 
     def _take_notes(self) -> None:
         files = self._files

@@ -98,10 +98,13 @@ def draw_sheet(facts: Facts, panels: Panels | None, strip: Strip, tracking: Trac
     sheet.text(right, 176, _shorten(facts.setup, 30, 560), 30, MUTED, "rs")
     sheet.rule(222)
     figures = facts.figures()
-    for i, (value, label) in enumerate(figures):
-        x = _MARGIN + i * (_WIDTH - 2 * _MARGIN) / len(figures)
+    widths = [max(_font(42).getlength(value), _font(22).getlength(label)) for value, label in figures]
+    gap = min((_WIDTH - 2 * _MARGIN - sum(widths)) / max(len(figures) - 1, 1), 150)
+    x = float(_MARGIN)
+    for (value, label), width in zip(figures, widths, strict=True):
         sheet.text(x, 300, value, 42)
         sheet.text(x, 340, label, 22, MUTED)
+        x += width + gap
     away = _MARGIN + _HALF + _GUTTER
     sheet.card(_MARGIN, top, panels and panels.sides[0], _CARD, "The cloud from one side")
     sheet.card(away, top, panels and panels.sides[1], _CARD, "and from the other")

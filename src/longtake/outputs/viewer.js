@@ -297,6 +297,15 @@
     if (act) { e.preventDefault(); touched = true; act(); redraw(); }
   });
   for (const input of [control.time, control.lens, control.cut, control.size]) input.addEventListener("input", redraw);
+  // The plots have the same moment: each tells the other the number of its frame.
+  const tell = () => document.dispatchEvent(new CustomEvent("longtake-viewer", { detail: take.numbers[indexNow()] }));
+  control.time.addEventListener("input", tell);
+  document.addEventListener("longtake-plots", (e) => {
+    const after = take.numbers.findIndex((number) => number >= e.detail);
+    stop();
+    control.time.value = ((after < 0 ? centres.length - 1 : after) / Math.max(centres.length - 1, 1)) * 1000;
+    redraw();
+  });
   const seconds = Math.min(Math.max(centres.length / 20, 6), 25);
   const tick = (now) => {
     if (!playing) return;
@@ -305,6 +314,7 @@
     control.time.value = Math.min(next, 1000);
     if (next >= 1000) stop();
     draw();
+    tell();
     requestAnimationFrame(tick);
   };
   const stop = () => { playing = 0; control.play.textContent = "Play"; };

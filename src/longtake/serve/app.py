@@ -22,7 +22,8 @@ from longtake.serve.worker import Worker
 _ABOUT = """Cameras and dense 3D points from live video, many clients on one model.
 
 Frames go through the websocket `/v1/stream`, which this description cannot express: say hello with
-`{"token": "...", "want": ["depth"]}`, then send JPEG files as binary messages; docs/serve.md has all of it.
+`{"token": "...", "want": ["depth"]}`, then send JPEG files or H.264 access units as binary messages; docs/serve.md has
+all of it.
 """
 _PAGES = {  # address: file, type
     "/": ("page.html", "text/html"),

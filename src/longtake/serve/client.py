@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 from PIL import Image
@@ -29,9 +29,10 @@ _QUALITY = 92
 class Refused(LongtakeError):
     """The service said no, or ended the connection; `code` is the websocket's close code, 0 for a message."""
 
-    def __init__(self, text: str, code: int = 0) -> None:
+    def __init__(self, text: str, code: int = 0, name: str = "") -> None:
         super().__init__(text)
         self.code = code
+        self.name = name  # of a message's fault: message, picture, h264_key, h264_corrupt, h264_size
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,13 +102,15 @@ class Client:
         resume: str = "",
         keep: bool = True,
         timeout: float = 60.0,
+        codec: Literal["jpeg", "h264"] = "jpeg",
         **options: Any,
     ) -> None:
         """Connect and say hello.
 
         url: the service's address, ws:// or http:// (or wss://, https://). want: any of depth, confidence, points, ply,
         picture. resume: `id` of a take that was left under this token. keep: whether the take can be resumed later.
-        timeout: seconds to wait for any one message. options: most_points, keep_percentile (of ply).
+        timeout: seconds to wait for any one message. codec: what arrays are sent as; H.264 takes a fraction of the
+        bytes where pictures resemble those before them. options: most_points, keep_percentile (of ply).
         Raises MissingExtra, Refused with the service's reason, InputError where nobody answers.
         """
         try:
@@ -121,6 +124,11 @@ class Client:
         except (OSError, ValueError, WebSocketException) as error:
             raise InputError(f"{url}: the service cannot be reached ({error})") from error
         self.timeout = timeout
+        self._encoder = None
+        if codec == "h264":
+            from longtake.serve.units import Encoder
+
+            self._encoder = Encoder()
         self._answers: deque[Answer] = deque()
         self._sent = 0
         self._say({"token": token, "want": list(want), "resume": resume, "keep": keep, **options})
@@ -128,13 +136,16 @@ class Client:
         self.id: str = self.welcome["id"]
 
     def send(self, frame: np.ndarray | bytes, *, index: int | None = None, time: float | None = None) -> int:
-        """Send a frame, (H, W, 3) uint8 RGB or the bytes of a JPEG, and return its index.
+        """Send a frame and return its index: (H, W, 3) uint8 RGB, the bytes of a JPEG, or an access unit of H.264.
 
         Whoever sends faster than the service answers loses frames, never the newest. Raises Refused.
+        `longtake.serve.units.read_units` takes the units out of a video without decoding it.
         """
         index = self._sent if index is None else index
-        jpeg = frame if isinstance(frame, bytes) else encode_jpeg(frame)
-        self._send(pack_frame(jpeg, index, float(index) if time is None else time))
+        data = (
+            frame if isinstance(frame, bytes) else self._encoder.encode(frame) if self._encoder else encode_jpeg(frame)
+        )
+        self._send(pack_frame(data, index, float(index) if time is None else time))
         self._sent = index + 1
         return index
 
@@ -145,7 +156,10 @@ class Client:
         message = self._message()
         if isinstance(message, bytes):
             return Answer.read(message)
-        raise Refused(str(json.loads(message).get("text", message)))
+        said = json.loads(message)
+        if self._encoder and str(said.get("name")).startswith("h264"):
+            self._encoder.begin()
+        raise Refused(str(said.get("text", message)), name=str(said.get("name", "")))
 
     def step(self, frame: np.ndarray | bytes, *, index: int | None = None, time: float | None = None) -> Answer:
         """Send a frame and wait for its answer."""

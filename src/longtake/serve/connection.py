@@ -13,6 +13,7 @@ from typing import Any
 from fastapi import WebSocket, WebSocketDisconnect
 
 from longtake.errors import InputError, LongtakeError
+from longtake.serve.h264 import Decoder
 from longtake.serve.limits import Bucket, Limits
 from longtake.serve.metrics import Metrics
 from longtake.serve.protocol import (
@@ -21,7 +22,9 @@ from longtake.serve.protocol import (
     CLOSE_IDLE,
     CLOSE_TOKEN,
     VERSION,
+    Fault,
     Hello,
+    SentFrame,
     read_json,
     unpack_frame,
 )
@@ -49,6 +52,7 @@ class Connection:
         self._messages = Bucket(self.limits.max_fps, 2 * self.limits.max_fps)
         self._errors = Bucket(0.1, self.limits.max_errors)
         self._saves = Bucket(0.2, 3)
+        self._video = Decoder(self.limits.max_video_megapixels)
 
     async def hello(self) -> Visitor | Goodbye:
         """Read the first message and take a seat."""
@@ -141,20 +145,24 @@ class Connection:
                 return None
             if not self._messages.take():
                 self.metrics.add("longtake_frames_dropped_total", reason="rate")
+                self._video.lose()  # if it was of a video, what follows needs it
                 continue
             try:
                 await self._take(visitor, message)
             except (LongtakeError, OSError) as error:
                 if self._out.qsize() > self.limits.max_errors:  # it does not read what is said to it
                     return self._refuse("abuse", CLOSE_ABUSE, "too many messages that make no sense")
-                self._out.put_nowait({"type": "error", "text": str(error)})
+                name = error.name if isinstance(error, Fault) else "message"
+                self._out.put_nowait({"type": "error", "name": name, "text": str(error)})
 
     async def _take(self, visitor: Visitor, message: Mapping[str, Any]) -> None:
         data = message.get("bytes")
         if data is not None:
             self.metrics.add("longtake_frames_received_total")
             self.metrics.add("longtake_bytes_received_total", len(data))
-            self.worker.offer(visitor, unpack_frame(data))
+            sent = unpack_frame(data)
+            for frame in await self._decoded(sent) if sent.is_h264 else [sent]:
+                self.worker.offer(visitor, frame)
             return
         said = read_json(message.get("text") or "")
         match said.get("type"):
@@ -167,3 +175,14 @@ class Connection:
                 visitor.reset = True
             case kind:
                 raise InputError(f"type {str(kind)[:40]!r} is not known; there are save and reset")
+
+    async def _decoded(self, sent: SentFrame) -> list[SentFrame]:
+        """The frames that a unit of H.264 brings. Every unit is decoded, also of frames that a newer one replaces."""
+        try:
+            frames, left_out = await self._loop.run_in_executor(self.worker.videos, self._video.decode, sent)
+        except Fault as fault:
+            self.metrics.add("longtake_frames_dropped_total", reason=fault.name)
+            raise
+        if left_out:
+            self.metrics.add("longtake_frames_dropped_total", left_out, reason="h264_key")
+        return frames

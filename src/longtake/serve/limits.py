@@ -18,6 +18,7 @@ class Limits:
     waiting: int = 32  # connections that have not said hello yet
     max_bytes: int = 4_000_000  # of one message
     max_megapixels: float = 12.0  # of one picture, read from its header
+    max_video_megapixels: float = 2.2  # of a picture of H.264, whose decoder keeps up to 16 of them: Full HD
     max_fps: float = 30.0  # frames a second and client; those beyond are dropped
     max_errors: int = (
         10  # messages that make no sense, until the client is sent away; one is forgiven every ten seconds

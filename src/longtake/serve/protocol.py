@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The messages of the service, as both ends read and write them. docs/serve.md tells the same to people.
 
-A frame, binary: a JPEG; or 16 bytes, `LTF1`, uint32 index, float64 time in seconds, all little-endian, and a JPEG.
+A frame, binary: a JPEG, or an access unit of H.264 in the byte stream format of Annex B; either alone, or behind 16
+bytes: `LTF1`, uint32 index, float64 time in seconds, all little-endian.
 An answer, binary: `LTA1`, uint32 length of a JSON header, the header, and the parts that it lists, one after the other.
 Everything else is a text message: one JSON object.
 """
@@ -12,9 +13,12 @@ import json
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from longtake.errors import InputError
+
+if TYPE_CHECKING:
+    import av
 
 VERSION = 1
 FRAME = struct.Struct("<4sId")  # magic, index in its source, seconds
@@ -22,6 +26,7 @@ FRAME_MAGIC = b"LTF1"
 ANSWER = struct.Struct("<4sI")  # magic, bytes of the JSON header
 ANSWER_MAGIC = b"LTA1"
 JPEG_MAGIC = b"\xff\xd8"
+H264_MAGICS = (b"\x00\x00\x01", b"\x00\x00\x00\x01")  # start codes of Annex B
 PARTS = ("depth", "confidence", "points", "ply", "picture")  # what can be wanted beside pose and intrinsics
 
 # Why the service closes a connection (codes 4000 to 4999 are free for applications, RFC 6455 section 7.4.2).
@@ -33,32 +38,47 @@ CLOSE_MOVED = 4409  # another connection has resumed this take
 CLOSE_FAILED = 4500  # the model failed on this take
 
 
+class Fault(InputError):
+    """What was wrong with a client's message, with a name that programs can read."""
+
+    def __init__(self, name: str, text: str) -> None:
+        super().__init__(text)
+        self.name = name
+
+
 @dataclass(frozen=True, slots=True)
 class SentFrame:
-    """A frame message, taken apart but not decoded."""
+    """A frame message, taken apart."""
 
-    jpeg: bytes
+    data: bytes  # a JPEG, or an access unit of H.264
     index: int | None = None  # None: the service counts
     time: float | None = None  # seconds; None: the time of arrival
+    picture: av.VideoFrame | None = None  # of H.264, once it is decoded
+
+    @property
+    def is_h264(self) -> bool:
+        """Whether the data is H.264: such units need the ones before them."""
+        return self.data[:4].startswith(H264_MAGICS)
 
 
-def pack_frame(jpeg: bytes, index: int, time: float) -> bytes:
-    """Return the message of one frame."""
-    return FRAME.pack(FRAME_MAGIC, index, time) + jpeg
+def pack_frame(data: bytes, index: int, time: float) -> bytes:
+    """Return the message of one frame: a JPEG or an access unit of H.264."""
+    return FRAME.pack(FRAME_MAGIC, index, time) + data
 
 
 def unpack_frame(message: bytes) -> SentFrame:
     """Take a frame message apart. Raises InputError where it is none."""
-    if message[:2] == JPEG_MAGIC:
+    begins = (JPEG_MAGIC, *H264_MAGICS)
+    if message[:4].startswith(begins):
         return SentFrame(message)
-    if message[:4] == FRAME_MAGIC and message[FRAME.size : FRAME.size + 2] == JPEG_MAGIC:
+    if message[:4] == FRAME_MAGIC and message[FRAME.size : FRAME.size + 4].startswith(begins):
         _, index, time = FRAME.unpack_from(message)
         if not -1e12 < time < 1e12:
             raise InputError(f"a frame's time is {time} s; wanted seconds since the start of the take")
         return SentFrame(message[FRAME.size :], index, time)
     raise InputError(
         f"a binary message of {len(message)} bytes begins with {message[:4].hex(' ') or 'nothing'}; wanted a JPEG "
-        "(ff d8), or LTF1, index, time and a JPEG"
+        "(ff d8) or H.264 of Annex B (00 00 01), alone or behind LTF1, index and time"
     )
 
 

@@ -20,6 +20,7 @@ from longtake.errors import CapabilityError, InputError, LongtakeError
 from longtake.frame import Frame
 from longtake.registry import Model
 from longtake.serve.answer import encode_answer
+from longtake.serve.h264 import to_rgb
 from longtake.serve.jpeg import decode_jpeg
 from longtake.serve.limits import Limits
 from longtake.serve.metrics import Metrics
@@ -61,6 +62,7 @@ class Worker:
         self._wake = threading.Condition()
         self._stop = False
         self._pool = ThreadPoolExecutor(4, thread_name_prefix="longtake-codec")  # decoding and encoding: no model in it
+        self.videos = ThreadPoolExecutor(2, thread_name_prefix="longtake-h264")  # so that no video holds up an answer
         self._thread = threading.Thread(target=self._run, name="longtake-worker", daemon=True)
         metrics.put("longtake_seats", limits.seats)
 
@@ -76,6 +78,7 @@ class Worker:
         if self._thread.is_alive():
             self._thread.join()
         self._pool.shutdown()
+        self.videos.shutdown()
 
     @property
     def alive(self) -> bool:
@@ -163,7 +166,7 @@ class Worker:
         for (visitor, sent, came), image in zip(batch, decoded, strict=True):
             if isinstance(image, LongtakeError):
                 self.metrics.add("longtake_frames_dropped_total", reason="unusable")
-                visitor.deliver({"type": "error", "text": str(image), "index": sent.index})
+                visitor.deliver({"type": "error", "name": "picture", "text": str(image), "index": sent.index})
                 continue
             visitor.used = time.monotonic()
             index = self.streams.frames[visitor.seat] if sent.index is None else sent.index
@@ -199,7 +202,7 @@ class Worker:
     def _decode(self, sent: SentFrame) -> np.ndarray | LongtakeError:
         """The picture, or why there is none. The model's preparation is tried here: in the step it would hurt all."""
         try:
-            image = decode_jpeg(sent.jpeg, self.limits.max_megapixels)
+            image = decode_jpeg(sent.data, self.limits.max_megapixels) if sent.picture is None else to_rgb(sent.picture)
             self.model.module.prepare(image)
         except LongtakeError as error:
             return error

@@ -11,9 +11,14 @@ from tyro.conf import Positional
 
 Shell = Literal["bash", "zsh", "fish"]
 VALUES = {  # of flags whose values are few and can be told without starting torch
+    "--camera": "head solve",
     "--device": "auto cpu cuda mps",
     "--format": "ply colmap colmap-bin nerfstudio glb splat tum kitti euroc png16 npz rrd",
+    "--join": "exact scale sim3",
+    "--layout": "rgbd tum bonn 7scenes scannet kitti kitti-odometry",
     "--model": "longtake-small cut3r-512 cut3r-224 vggt streamvggt point3r fast3r dust3r vggt-small streamvggt-small",
+    "--reset-when": "spent cut spent+cut",
+    "--rule": "overwrite ttt3r ttt3r-calibrated constant half filt3r ttsa3r recal3r brake ortho memix keyframe",
 }
 
 BASH = """_longtake() {

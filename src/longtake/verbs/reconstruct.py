@@ -39,6 +39,7 @@ def main(  # noqa: PLR0913
     precision: Literal["float32", "bf16"] = "float32",
     seed: int = 0,
     state: Path | None = None,
+    truth: Path | None = None,
     view: bool = False,
     port: int = 8080,
     json: bool = False,
@@ -79,6 +80,7 @@ def main(  # noqa: PLR0913
         precision: Matrices are multiplied in float32, or in bf16, which is faster where the processor has it.
         seed: Seed of everything random.
         state: Save the memory here at the end, for `longtake localize` and for going on in Python.
+        truth: A TUM file with the true camera path: the report then shows the error against time.
         view: Show the take in the browser while it grows, and stay until Ctrl-C. Only this machine can look.
         port: Port of the viewer; where it is taken, the next free one.
         json: Print one JSON object at the end, and nothing else, on stdout.
@@ -114,6 +116,7 @@ def main(  # noqa: PLR0913
         precision=precision,
         seed=seed,
         state=state,
+        truth=truth,
     )
 
 

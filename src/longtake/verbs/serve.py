@@ -28,7 +28,7 @@ def main(  # noqa: PLR0913
     certificate: Path | None = None,
     key: Path | None = None,
 ) -> None:
-    """Serve cameras over a websocket: JPEG frames in, pose, intrinsics, depth and points out. Ctrl-C ends it.
+    """Serve cameras over a websocket: JPEG or H.264 in, pose, intrinsics, depth and points out. Ctrl-C ends it.
 
     The page that it prints turns a phone's or a laptop's camera into a client.
 

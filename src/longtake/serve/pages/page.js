@@ -6,7 +6,8 @@
   const SIDE = 480, FLIGHT = 2, QUALITY = 0.85; // longer side that is sent, pictures on their way, JPEG quality
   let token = new URLSearchParams(location.hash.slice(1)).get("token") || "";
   let socket = null, stream = null, facing = "environment", take = "", live = false, flying = 0, index = 0, tries = 0;
-  let began = 0, walked = 0, last = null, arrivals = [];
+  let began = 0, walked = 0, last = null, arrivals = [], sent = [];
+  let encoder = null, key = true, faults = 0, answer = 0; // H.264: its encoder, whether a key picture is due, what went wrong
   const sketch = document.createElement("canvas");
   at("ask").hidden = Boolean(token);
   history.replaceState(null, "", location.pathname); // so that nobody reads the token over a shoulder
@@ -46,11 +47,57 @@
     if (said.type === "welcome") {
       if (!said.frames && index) forget();
       take = said.id; flying = tries = 0;
+      key = true; // a new connection has a new decoder
       say("live", "live");
       send();
     }
-    if (said.type === "error") { flying = Math.max(0, flying - 1); send(); }
+    if (said.type === "error") {
+      flying = Math.max(0, flying - 1);
+      if (String(said.name).startsWith("h264")) { key = true; if (++faults > 3) jpegs(); }
+      send();
+    }
   };
+
+  // H.264 where the browser can write it and nobody objects: a frame is then a fraction of a JPEG.
+  const H264 = { codec: "avc1.42E01F", avc: { format: "annexb" }, latencyMode: "realtime", framerate: 15, bitrate: 1.2e6 };
+  const offer = async () => {
+    let can = false;
+    try { can = (await VideoEncoder.isConfigSupported({ ...H264, width: SIDE, height: 360 })).supported; } catch { /* it has none */ }
+    at("video").checked = can;
+    at("offer").hidden = !can;
+  };
+  const jpegs = () => { // for the rest of this visit
+    if (encoder && encoder.state !== "closed") encoder.close();
+    encoder = null;
+    at("video").checked = false;
+  };
+  const prepare = (width, height) => {
+    if (encoder && encoder.state === "configured" && encoder.sides === `${width} ${height}`) return;
+    if (encoder && encoder.state !== "closed") encoder.close();
+    encoder = new VideoEncoder({
+      output: (chunk) => {
+        const message = new Uint8Array(16 + chunk.byteLength);
+        chunk.copyTo(message.subarray(16));
+        post(message.buffer, chunk.byteLength, chunk.timestamp);
+      },
+      error: () => { flying = 0; jpegs(); send(); },
+    });
+    encoder.configure({ ...H264, width, height });
+    encoder.sides = `${width} ${height}`;
+    key = true;
+  };
+  const post = (buffer, bytes, microseconds) => {
+    if (!socket || socket.readyState !== 1) { flying = Math.max(0, flying - 1); key = true; return; }
+    const head = new DataView(buffer);
+    [..."LTF1"].forEach((letter, i) => head.setUint8(i, letter.charCodeAt(0)));
+    head.setUint32(4, index++, true);
+    head.setFloat64(8, microseconds / 1e6, true);
+    sent = sent.slice(-29).concat(bytes);
+    socket.send(buffer);
+  };
+  setInterval(() => { // an encoder or a decoder that holds pictures back would wait for ever
+    if (live && encoder && flying >= FLIGHT && performance.now() - answer > 10000) { flying = 0; jpegs(); send(); }
+  }, 1000);
 
   const send = () => {
     const video = at("camera");
@@ -58,21 +105,31 @@
     if (!video.videoWidth) { setTimeout(send, 50); return; }
     flying++;
     const share = Math.min(1, SIDE / Math.max(video.videoWidth, video.videoHeight));
-    sketch.width = Math.round(video.videoWidth * share);
-    sketch.height = Math.round(video.videoHeight * share);
+    [sketch.width, sketch.height] = [video.videoWidth, video.videoHeight].map((side) => 2 * Math.round((side * share) / 2));
     sketch.getContext("2d").drawImage(video, 0, 0, sketch.width, sketch.height);
+    const moment = Math.round(1000 * (performance.now() - began));
+    if (flying === 1) answer = performance.now();
+    if (at("video").checked) {
+      try {
+        prepare(sketch.width, sketch.height);
+        const frame = new VideoFrame(sketch, { timestamp: moment });
+        encoder.encode(frame, { keyFrame: key });
+        frame.close();
+        key = false;
+        return;
+      } catch { jpegs(); } // and this frame goes as the next kind
+    }
     sketch.toBlob(async (blob) => {
-      if (!blob || !socket || socket.readyState !== 1) { flying = Math.max(0, flying - 1); return; }
-      const head = new DataView(new ArrayBuffer(16));
-      [..."LTF1"].forEach((letter, i) => head.setUint8(i, letter.charCodeAt(0)));
-      head.setUint32(4, index++, true);
-      head.setFloat64(8, (performance.now() - began) / 1000, true);
-      socket.send(new Blob([head.buffer, blob]));
+      if (!blob) { flying = Math.max(0, flying - 1); return; }
+      const message = new Uint8Array(16 + blob.size);
+      message.set(new Uint8Array(await blob.arrayBuffer()), 16);
+      post(message.buffer, blob.size, moment);
     }, "image/jpeg", QUALITY);
   };
 
   const answered = async (data) => {
     flying = Math.max(0, flying - 1);
+    answer = performance.now();
     setTimeout(send, 0);
     const length = new DataView(data).getUint32(4, true);
     const header = JSON.parse(new TextDecoder().decode(new Uint8Array(data, 8, length)));
@@ -120,6 +177,8 @@
     at("rate").textContent = span > 0.3 ? ((arrivals.length - 1) / span).toFixed(1) : "–";
     at("latency").textContent = Math.round(1000 * header.latency);
     at("count").textContent = header.frames.toLocaleString("en");
+    at("bytes").textContent = sent.length ? (sent.reduce((a, b) => a + b) / sent.length / 1000).toFixed(1) : "–";
+    at("codec").textContent = `kB a frame, ${at("video").checked ? "H.264" : "JPEG"}`;
     at("walked").textContent = walked.toFixed(walked < 10 ? 2 : 1);
     at("unit").textContent = header.is_metric ? "metres walked" : "units walked";
     const words = { ok: ["live", "live"], weak: ["wait", "live, hardly followed"], lost: ["lost", "lost: go back a little"] };
@@ -148,7 +207,8 @@
     for (const id of ["stop", "again", "flip", "eyes"]) at(id).hidden = true;
     say("idle", "stopped");
   };
-  at("start").disabled = false; // a press before this script was there would be lost
+  at("video").addEventListener("change", () => { key = true; });
+  offer().finally(() => { at("start").disabled = false; }); // a press before this script was there would be lost
   at("form").addEventListener("submit", (event) => {
     event.preventDefault();
     token = token || at("token").value.trim();
