@@ -26,7 +26,7 @@ check: .venv/.dev
 	$(BIN)/pyright
 
 pytest: .venv/.dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8
 
 test-slow: .venv/.dev ## the tests that take longer than ten seconds each
 	$(BIN)/python -m pytest -m "slow and not gpu"

@@ -130,6 +130,14 @@ def make_workshop(folder: Path) -> Path:
     for frame in longtake.video(shop / "clip.mp4"):
         Image.fromarray(frame.image).save(shop / "frames" / f"{frame.index:03}.png")
     shutil.copy(shop / "frames" / "002.png", shop / "photo.jpg")
+    (shop / "photos").mkdir()
+    for number in range(2):
+        tags = Image.Exif()
+        tags.get_ifd(0x8769)[0xA405] = 26  # FocalLengthIn35mmFilm
+        with Image.open(shop / "frames" / f"00{number}.png") as picture:
+            picture.save(shop / "photos" / f"{number}.jpg", exif=tags)
+    (shop / "rgb.txt").write_text("".join(f"{0.1 * n:.6f} {n:03}.png\n" for n in range(4)))
+    (shop / "cameras.txt").write_text("1 PINHOLE 128 96 100 100 64 48\n")
     for name in ("office_walk", "live"):
         longtake.reconstruct(shop / "clip.mp4", out=shop / "out" / name, report=False)
     shutil.copy(shop / "out" / "office_walk" / "trajectory.txt", shop / "truth.txt")

@@ -69,12 +69,14 @@ def test_stopping_closes_the_source_in_its_own_thread() -> None:
 
 
 def test_dropping_the_last_reference_stops_the_thread() -> None:
+    others = set(threading.enumerate())
     ahead = Prefetcher(iter(range(1000)), 2)
     next(ahead)
+    assert set(threading.enumerate()) - others
     del ahead
     gc.collect()
     deadline = time.monotonic() + 5
-    while any(t.name == "longtake-prefetch" for t in threading.enumerate()):
+    while set(threading.enumerate()) - others:
         assert time.monotonic() < deadline
         time.sleep(0.02)
 
