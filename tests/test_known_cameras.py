@@ -78,6 +78,9 @@ def test_distortion_is_taken_out_and_said_and_exported_and_replayed(photos: Path
     undistort = Undistortion(Lens(K, BENT), SIZE)
     np.testing.assert_allclose(matrices(document), np.tile(undistort.intrinsics, (3, 1, 1)), atol=1e-3)
     assert document["lens"]["distortion"] == list(BENT) and "undistorted" in document["conventions"]["lens"]
+    lens = read_lens(tmp_path / "out" / "cameras.json")  # of what the source's frames were taken with
+    np.testing.assert_array_equal(lens.intrinsics, K)
+    assert lens.distortion == BENT
     photo = np.asarray(Image.open(photos / "0.jpg"))
     prepare = longtake.load("longtake-small", device="cpu", size=64).module.prepare
     seen, raw = (encode_picture(prepare(image)[0]) for image in (undistort(photo), photo))

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import _thread
 import json
 import threading
 import time
@@ -18,10 +19,13 @@ from model_files import our_file
 import longtake
 from longtake.errors import InputError, OutputError
 from longtake.frame import Frame
+from longtake.geometry.camera import camera_matrix
+from longtake.geometry.lens import Lens
 from longtake.outputs import Recorder, Run, read_cameras
 from longtake.outputs.takefiles import TakeFiles
 from longtake.registry import Model
 from longtake.scene import Interrupted, Progress, reconstruct
+from longtake.sources import KnownSource
 from longtake.sources.base import Source
 from longtake.sources.selection import Picker
 
@@ -95,7 +99,7 @@ def test_the_model_does_not_wait_for_the_writer(model: Model, tmp_path: Path, mo
     write, stepped, ahead, threads = TakeFiles.add, [0], [], set()
 
     def slow(self: TakeFiles, *given: Any) -> None:
-        time.sleep(0.02)
+        time.sleep(0.15)  # far longer than a step takes, also on a busy machine
         ahead.append(stepped[0] - self.frames)
         threads.add(threading.current_thread().name)
         write(self, *given)
@@ -125,6 +129,40 @@ def test_a_file_is_decoded_and_prepared_ahead_and_a_live_source_is_not(model: Mo
             assert 2 <= max(lead) <= 4 + 4 + 3 and take.threads == {"longtake-prefetch"}
         else:
             assert set(lead) == {0} and take.threads == {threading.current_thread().name}
+
+
+def test_a_source_of_a_known_lens_is_read_ahead_like_its_file(model: Model, tmp_path: Path) -> None:
+    take, lead = Pictures(30), []
+
+    def note(progress: Progress) -> None:
+        time.sleep(0.01)
+        lead.append(take.made - progress.frames)
+
+    known = KnownSource(take, lens=Lens(camera_matrix(80, 80, 32, 24)))
+    reconstruct(known, model=model, out=tmp_path, report=False, on_frame=note)
+    assert 4 + 2 <= max(lead) <= 3 * 4 + 4
+
+
+def test_a_stop_while_the_writer_is_behind_loses_no_frame(
+    model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C comes while a frame waits for room in the queue: the model has seen it, so it is written."""
+    write = TakeFiles.add
+
+    def slow(self: TakeFiles, *given: Any) -> None:
+        if self.frames == 0:
+            time.sleep(1.0)
+            _thread.interrupt_main()
+            time.sleep(0.5)
+        write(self, *given)
+
+    monkeypatch.setattr(TakeFiles, "add", slow)
+    state = tmp_path / "s.safetensors"
+    with pytest.raises(Interrupted):
+        reconstruct(Pictures(200), model=model, out=tmp_path / "a", report=False, state=state)
+    written = read_cameras(tmp_path / "a" / "cameras.json")["frames"]
+    assert model.resume(state).frames == [len(written)]
+    assert [each["index"] for each in written] == list(range(len(written)))
 
 
 def test_an_error_of_the_source_comes_after_the_frames_before_it(model: Model, tmp_path: Path) -> None:

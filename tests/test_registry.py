@@ -270,6 +270,15 @@ def test_a_device_that_there_is_not(tmp_path: Path) -> None:
 # The model
 
 
+def test_a_model_may_be_loaded_and_used_in_inference_mode(tmp_path: Path) -> None:
+    """As servers do; weights that cannot say when they change would be of no use to packed layers."""
+    weights, image = our_file(tmp_path / "ours.safetensors"), np.zeros((32, 48, 3), np.uint8)
+    with torch.inference_mode():
+        model = longtake.load("longtake-small", weights, device="cpu")
+        inside = model.stream().step(image)
+    assert torch.equal(inside.points, model.stream().step(image).points)
+
+
 def test_a_model_begins_streams_and_resumes_them(tmp_path: Path) -> None:
     model = longtake.load(weights=our_file(tmp_path / "w.safetensors"), device="cpu")
     stream = model.stream("overwrite", reset_every=2)

@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+from longtake import cli
 from longtake.errors import CapabilityError
 from longtake.families.vggt import Vggt
 from longtake.families.vggt_config import VggtConfig
@@ -85,6 +88,18 @@ def test_a_take_that_is_stopped_has_all_its_frames(model: Model, tmp_path: Path)
     for frame in FRAMES[:4]:
         said = stream.step(frame)
     assert_written(tmp_path, [*said.revised, said])
+
+
+def test_a_replay_revises_as_the_take_did(model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By default frames are written as first said, which are other files."""
+    model = replace(model, weights="tiny.safetensors", weights_sha256="0" * 64)
+    monkeypatch.setattr("longtake.registry.load", lambda *_, **__: model)
+    frames = tmp_path / "frames"
+    frames.mkdir()
+    for i, frame in enumerate(FRAMES[:4]):
+        Image.fromarray(frame).save(frames / f"{i}.png")
+    reconstruct(frames, model=model, revise=True, window=3, out=tmp_path / "take", report=False)
+    assert cli.main(["replay", str(tmp_path / "take"), "--source", str(frames), "--quiet"]) == 0
 
 
 def test_what_never_revises_is_refused() -> None:

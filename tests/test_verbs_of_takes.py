@@ -115,6 +115,7 @@ def test_a_replay_wants_the_same_source_and_weights(
         (["longtake", "export", "out", "--keep"], {"--keep-percentile"}),
         (["longtake", "export", "out", "--format", "colmap"], {"colmap", "colmap-bin"}),
         (["longtake", "reconstruct", "a.mp4", "--device", "c"], {"cpu", "cuda"}),
+        (["longtake", "train", "--curriculum", "s"], {"standard", "short"}),
         (["longtake", "data", "syn"], {"synthesize"}),
     ],
 )
@@ -130,16 +131,18 @@ def test_bash_completes(typed: list[str], offered: set[str], capsys: pytest.Capt
 def test_completion_knows_every_verb_and_the_values_that_there_are(capsys: pytest.CaptureFixture[str]) -> None:
     from longtake.outputs.exports import FORMATS
     from longtake.registry import MODELS
-    from longtake.verbs.completion import VALUES
+    from longtake.verbs.completion import flag_values
 
     assert set(verb_flags()) == {verb.split()[0] for verb in cli.VERBS}
     from longtake.continuity.joining import JOINS
     from longtake.continuity.trigger import read_trigger
     from longtake.rules import rule_names
 
-    assert VALUES["--rule"].split() == list(rule_names()) and VALUES["--join"].split() == list(JOINS)
-    assert all(read_trigger(words) for words in VALUES["--reset-when"].split())
-    assert VALUES["--format"].split() == list(FORMATS) and VALUES["--model"].split() == list(MODELS)
+    values = flag_values()
+    assert values["--rule"].split() == list(rule_names()) and values["--join"].split() == list(JOINS)
+    assert all(read_trigger(words) for words in values["--reset-when"].split())
+    assert values["--format"].split() == list(FORMATS) and values["--model"].split() == list(MODELS)
+    assert values["--precision"].split() == ["float32", "bf16"] and values["--camera"].split() == ["head", "solve"]
     for shell in ("zsh", "fish"):
         assert cli.main(["completion", shell]) == 0
         assert "reconstruct" in capsys.readouterr().out

@@ -58,6 +58,7 @@ async def predict_async(
                 async for frame in source:
                     yield await loop.run_in_executor(worker, stream.step, frame)
             finally:
+                await loop.run_in_executor(worker, lambda: None)  # after the frame in work
                 if isinstance(source, AsyncGenerator):
                     await source.aclose()
             return

@@ -173,6 +173,7 @@ class Model:
         return f"<{self.name}: {count / 1e6:.1f} M parameters on {self.device}>"
 
 
+@torch.inference_mode(False)  # within it, weights would be tensors that cannot say when they change
 def load(
     name: str = "longtake-small",
     weights: str | os.PathLike[str] | None = None,

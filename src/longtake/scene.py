@@ -8,6 +8,7 @@ import shutil
 import tempfile
 import time
 import weakref
+from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
@@ -313,13 +314,20 @@ class _Writing:
         self.frames = self.points = 0
         self._recorder = recorder
         self._outbox = Outbox[tuple[Prediction, float, Tensor]](lambda frame: recorder.add(*frame), device=device)
+        self._waiting: deque[tuple[Prediction, float]] = deque()
         self._unsolved: list[str] = []
 
     def write(self, final: Iterable[tuple[Prediction, float]]) -> None:
-        """Hand over frames with their seconds. Raises OutputError where an earlier one could not be written."""
-        for prediction, seconds in final:
+        """Hand over frames with their seconds. Raises OutputError where an earlier one could not be written.
+
+        What a Ctrl-C keeps from being handed over goes first the next time.
+        """
+        self._waiting.extend(final)
+        while self._waiting:
+            prediction, seconds = self._waiting[0]
             pixels = self._recorder.pick(prediction, self.frames, self.points)
             self._outbox.put((prediction, seconds, pixels))
+            self._waiting.popleft()
             self.frames, self.points = self.frames + 1, self.points + len(pixels)
             if prediction.camera not in ("head", "solve"):
                 self._unsolved.append(f"frame {prediction.index}: {prediction.camera}")

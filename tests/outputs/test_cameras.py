@@ -14,6 +14,7 @@ from take_maker import pose, prediction
 from longtake.errors import InputError
 from longtake.outputs import read_cameras
 from longtake.outputs.cameras import assemble_cameras, camera_record, read_lines
+from longtake.outputs.take import frame_of
 
 
 def test_one_frame_says_everything() -> None:
@@ -55,6 +56,15 @@ def test_a_line_cut_off_by_a_crash_is_left_out(tmp_path: Path) -> None:
     lines = [json.dumps(camera_record(prediction(i), files={}, cloud=(0, 0))) for i in range(3)]
     part.write_text("\n".join(lines)[:-40])
     assert [record["index"] for record in read_lines(part)] == [0, 3]
+
+
+@pytest.mark.parametrize("name", ["/etc/hostname", "../secret.jpg", "images/../../secret.jpg"])
+def test_a_take_names_no_file_outside_its_folder(name: str, tmp_path: Path) -> None:
+    """A take from elsewhere is data: its pictures are copied into exports, so they must be its own."""
+    record = camera_record(prediction(0), files={"image": "images/000000.jpg"}, cloud=(0, 0))
+    assert frame_of(record, 0, tmp_path).files["image"] == tmp_path / "images" / "000000.jpg"
+    with pytest.raises(InputError, match="frame 3 .*outside"):
+        frame_of(record | {"image": name}, 3, tmp_path)
 
 
 def test_what_is_no_cameras_file_is_named(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from take_maker import pose, prediction, record
 from longtake.geometry.similarity import Similarity
 from longtake.outputs.depth import read_depth
 from longtake.outputs.pictures import read_confidence
-from longtake.outputs.plots import draw_plot, plots_of, scale_of
+from longtake.outputs.plots import draw_plot, draw_tracking, plots_of, scale_of
 from longtake.outputs.series import COLUMNS, read_series, spans
 from longtake.outputs.takefiles import CAMERA_LINES
 from longtake.outputs.tracking_strip import STATES
@@ -51,6 +52,17 @@ def test_curves_are_those_of_the_files(tmp_path: Path) -> None:
     np.testing.assert_allclose(series.curves["focal"], prediction(0).intrinsics_original[0, 0])
     np.testing.assert_allclose(series.curves["written"], 0.25)
     np.testing.assert_allclose(series.curves["latency"], [0.01 * i for i in range(12)])
+
+
+def test_times_of_a_calendar_are_counted_from_the_first_frame(tmp_path: Path) -> None:
+    """As recordings' files of timestamps have them: an axis of ten digits would say the same at every mark."""
+    records = lines(tmp_path, 12)
+    write(tmp_path, [each | {"time": 1_305_031_102.25 + 0.125 * i} for i, each in enumerate(records)])
+    series = read_series(tmp_path)
+    assert series is not None and series.in_seconds and series.time[0] == 1_305_031_102.25
+    np.testing.assert_allclose(series.clock, 0.125 * np.arange(12))
+    words = re.findall(r'<span style="left:[\d.]+%">([^<]*)</span>', draw_tracking(series))
+    assert len(set(words)) == len(words) > 2 and words[0] == "0"
 
 
 def test_a_long_take_becomes_columns_that_lose_nothing(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import weakref
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from PIL import ExifTags, Image, TiffImagePlugin
 from longtake.errors import InputError
 from longtake.frame import Frame
 from longtake.geometry.camera import camera_matrix
-from longtake.geometry.lens import Lens
+from longtake.geometry.lens import Lens, Undistortion
 from longtake.sources import KnownSource, open_known, open_source, read_lens
 from longtake.sources.exif import exif_lens
 from longtake.sources.timestamps import Times, read_times
@@ -119,6 +120,10 @@ def test_colmap_agrees(tmp_path: Path) -> None:
         ("x.json", "[1, 2]", "holds no object"),
         ("x.json", "nonsense", "no camera can be read"),
         ("x.json", '{"fx": 0, "fy": 1, "cx": 1, "cy": 1}', "3x3"),
+        ("x.json", '{"fx": 9, "fy": 9, "cx": 1, "cy": 1, "width": 0, "height": 4}', "0x4"),
+        ("x.json", '{"fx": 9, "fy": 9, "cx": 1, "cy": 1, "width": 1e999, "height": 4}', "no camera can be read"),
+        ("x.json", "[" * 100_000, "no camera can be read"),
+        ("cameras.txt", "1 PINHOLE 96 -64 80 82 48 32", "96x-64"),
     ],
 )
 def test_what_holds_no_lens_is_named(name: str, text: str | None, said: str, tmp_path: Path) -> None:
@@ -218,6 +223,23 @@ def test_frames_are_undistorted_and_the_source_closes(tmp_path: Path) -> None:
     iterator = iter(open_known(tmp_path / "p", lens=lens))
     next(iterator)
     iterator.close()  # type: ignore[attr-defined]
+
+
+def test_of_pictures_of_many_sizes_only_the_last_few_are_remembered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("cv2", reason="needs the extra solve")
+    alive: weakref.WeakSet[Undistortion] = weakref.WeakSet()
+    begin = Undistortion.__init__
+
+    def counted(self: Undistortion, *given: Any) -> None:
+        begin(self, *given)
+        alive.add(self)
+
+    monkeypatch.setattr(Undistortion, "__init__", counted)
+    pictures = [picture(i, 64 + 2 * i, 96) for i in range(12)]
+    for _ in open_known(pictures, lens=Lens(K, (-0.2, 0.05, 0, 0))):
+        assert 1 <= len(alive) <= 5
 
 
 # --- times ---

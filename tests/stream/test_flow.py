@@ -100,6 +100,40 @@ def test_frames_may_come_asynchronously() -> None:
     run(work)
 
 
+def test_a_cancelled_task_leaves_no_frame_in_work_behind_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Frames come asynchronously; whoever saves the stream next must not find a thread that is still writing to it."""
+    step, working = Stream.step, threading.Event()
+
+    def slow(self: Stream, frame: Any, **options: Any) -> Any:
+        working.set()
+        time.sleep(0.3)
+        prediction = step(self, frame, **options)
+        working.clear()
+        return prediction
+
+    monkeypatch.setattr(Stream, "step", slow)
+
+    async def film() -> AsyncIterator[np.ndarray]:
+        for i in range(COUNT):
+            yield picture(i)
+
+    async def work() -> None:
+        async def consume() -> None:
+            async with aclosing(make().run_async(film())) as predictions:
+                async for _ in predictions:
+                    pass
+
+        task = asyncio.create_task(consume())
+        while not working.is_set():
+            await asyncio.sleep(0.01)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert not working.is_set()
+
+    run(work)
+
+
 @pytest.mark.parametrize("ahead", [0, 2])
 def test_who_takes_nothing_has_nothing_made(ahead: int) -> None:
     async def work() -> None:

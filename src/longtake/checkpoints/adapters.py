@@ -8,6 +8,7 @@ to (none: weights from elsewhere), and a hash of the tensors on which they were 
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -61,7 +62,10 @@ def fold_adapters(
             f"{what}: these adapters were trained on other weights than those at hand (another version of the "
             "package?). Use the whole weights that were written beside them, or fine-tune again."
         )
-    out, scale = dict(base), float(about["scale"])
+    scale = about.get("scale")
+    if not isinstance(scale, int | float) or not math.isfinite(scale):
+        raise CheckpointError(f"{what}: its adapters have the scale {scale!r}; the file is damaged.")
+    out = dict(base)
     for name in sorted({key.rpartition(".")[0] for key in adapters}):
         down, up, weight = adapters.get(f"{name}.{DOWN}"), adapters.get(f"{name}.{UP}"), out.get(f"{name}.weight")
         if down is None or up is None or weight is None or weight.shape != (up.shape[0], down.shape[1]):

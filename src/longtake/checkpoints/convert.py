@@ -188,13 +188,15 @@ def read_any(
 def _adapted(path: Path, adapters: dict[str, Tensor], metadata: Mapping[str, Any]) -> dict[str, Tensor]:
     """The whole weights that an adapter file stands for: those in the package, with the adapters folded in."""
     about = metadata["adapter"]
-    if about.get("base") is None:
+    base = about.get("base") if isinstance(about, dict) else False
+    if base is None:
         raise CheckpointError(
             f"{path} holds adapters for weights that are not in the package: use the whole weights that "
             "`longtake finetune` wrote beside it."
         )
-    base = read_any(embedded_path(about["base"]), family=metadata["family"])
-    return fold_adapters(base.tensors, adapters, about, str(path))
+    if not isinstance(base, str) or Path(base).name != base:  # a name, never a path
+        raise CheckpointError(f"{path}: what it says of its adapters makes no sense; the file is damaged.")
+    return fold_adapters(read_any(embedded_path(base), family=metadata["family"]).tensors, adapters, about, str(path))
 
 
 def convert(

@@ -51,6 +51,8 @@ class Lens:
                 "[k4 k5 k6]]"
             )
         object.__setattr__(self, "distortion", distortion if any(distortion) else ())
+        if self.size is not None and not min(self.size) > 0:
+            raise InputError(f"a lens for pictures of {self.size[0]}x{self.size[1]}; wanted width and height in pixels")
 
     def at(self, size: tuple[int, int]) -> Lens:
         """Return the lens in pixels of pictures of another size (width, height). Raises InputError for another aspect.

@@ -41,7 +41,6 @@ class Plot:
 
 def plots_of(series: Series, length_unit: str, truth_unit: str = "m") -> list[Plot]:
     """Return the plots that there is something to draw for, most telling first."""
-    per = "s" if series.in_seconds else ""
     fit = "" if series.error is None else f", root mean square {series.error:.3g} {truth_unit}"
     table = [
         Plot("error", "Error", truth_unit, f"distance to the true path after a similarity fit{fit}"),
@@ -53,7 +52,8 @@ def plots_of(series: Series, length_unit: str, truth_unit: str = "m") -> list[Pl
         Plot("written", "Rate", "", "how much of the memory a frame rewrote: 1 is all of it"),
         Plot("latency", "Latency", "ms", "of the model", factor=1000.0),
     ]
-    return [plot for plot in table if plot.name in series.curves and (per or plot.name not in ("speed", "turning"))]
+    timeless = () if series.in_seconds else ("speed", "turning")
+    return [plot for plot in table if plot.name in series.curves and plot.name not in timeless]
 
 
 def draw_plot(plot: Plot, series: Series) -> str:

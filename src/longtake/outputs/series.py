@@ -24,6 +24,7 @@ from longtake.outputs.trajectory import Trajectory, read_tum
 COLUMNS = 400
 PERCENTILES = (10, 50, 90)  # of a frame's confidence and known depth
 _PIXELS = 8000  # of a map are enough for its percentiles
+_CALENDAR = 1e6  # seconds from which on a first frame's time is no time since the start of anything
 _NEAR = 0.02  # seconds between a frame and a known pose that are one moment
 
 
@@ -42,14 +43,18 @@ class Series:
 
     @property
     def clock(self) -> np.ndarray:
-        """(n,) where columns lie on the axis: seconds, or the frames' numbers where the times do not grow."""
-        grows = len(self.time) > 1 and (np.diff(self.time) > 0).all()
-        return self.time if grows else self.number.astype(np.float64)
+        """(n,) where columns lie on the axis: seconds, or the frames' numbers where the times do not grow.
+
+        Times of a calendar, which a file of them may give, are counted from the first frame.
+        """
+        if not self.in_seconds:
+            return self.number.astype(np.float64)
+        return self.time - (self.time[0] if self.time[0] > _CALENDAR else 0.0)
 
     @property
     def in_seconds(self) -> bool:
         """Whether `clock` is in seconds."""
-        return self.clock is self.time
+        return len(self.time) > 1 and bool((np.diff(self.time) > 0).all())
 
 
 def read_series(out: Path, latencies: Sequence[float] = (), truth: Trajectory | None = None) -> Series | None:

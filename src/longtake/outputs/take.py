@@ -48,6 +48,11 @@ def frame_of(record: dict[str, Any], number: int, folder: Path) -> TakeFrame:
     def matrix(key: str) -> np.ndarray | None:
         return None if record[key] is None else np.array(record[key], np.float64)
 
+    def inside(name: str) -> Path:  # an export copies these files: a take from elsewhere must not name others
+        if Path(name).is_absolute() or ".." in Path(name).parts:
+            raise ValueError(f"{name} lies outside")
+        return folder / name
+
     try:
         kinds = [kind for kind in ("depth", "confidence", "image") if record.get(kind)]
         return TakeFrame(
@@ -60,7 +65,7 @@ def frame_of(record: dict[str, Any], number: int, folder: Path) -> TakeFrame:
             size=(int(record["size"][0]), int(record["size"][1])),
             intrinsics_original=matrix("intrinsics_original"),
             original_size=(int(record["original_size"][0]), int(record["original_size"][1])),
-            files={kind: folder / str(record[kind]) for kind in kinds},
+            files={kind: inside(str(record[kind])) for kind in kinds},
             points=(int(record["cloud"][0]), int(record["cloud"][1])),
             tracking=str(record.get("tracking", "ok")),
         )

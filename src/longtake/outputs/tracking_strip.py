@@ -24,17 +24,6 @@ class TrackingStrip:
     cells: np.ndarray  # (n,) uint8: place in STATES, n = the smaller of frames and CELLS
     counts: Mapping[str, int]  # frames of each state
 
-    def runs(self) -> list[tuple[int, int, int]]:
-        """Neighbouring cells of one state: (first, count, state)."""
-        edges = [0, *(np.flatnonzero(np.diff(self.cells)) + 1).tolist(), len(self.cells)]
-        return [(a, b - a, int(self.cells[a])) for a, b in zip(edges[:-1], edges[1:], strict=True) if b > a]
-
-    @property
-    def words(self) -> str:
-        """The counts in words: all frames ok, or 361 ok · 11 weak · 1 lost."""
-        told = [f"{count:,} {state}" for state, count in self.counts.items() if count]
-        return "all frames ok" if len(told) == 1 and self.counts["ok"] else " · ".join(told)
-
 
 def read_tracking(out: Path) -> TrackingStrip | None:
     """Read the states of a take from its camera lines; None where there is no frame."""

@@ -4,9 +4,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any, Literal
 
 from longtake.errors import InputError
@@ -52,6 +53,7 @@ class KnownSource(Source):
             size=source.size,
             length=selection.count(source.length, source.fps),
             selection=selection,
+            prefetch=source.prefetch,
         )
         self.source, self.lens, self.times = source, lens, times
 
@@ -61,7 +63,8 @@ class KnownSource(Source):
         return [*super().notes, *self.source.notes]
 
     def _frames(self, picker: Picker) -> Generator[Frame, None, None]:
-        undistort: dict[tuple[int, int], Undistortion] = {}  # by size: one, or a few where pictures are mixed
+        # By size: one, or a few where pictures are mixed. No more are remembered, each is as large as a picture.
+        undistort = lru_cache(4)(lambda size: Undistortion(self.lens, size))
         start: float | None = None
         with closing(frame for frame in self.source) as frames:
             for frame in frames:
@@ -79,7 +82,7 @@ class KnownSource(Source):
                 if picker.full:
                     return
 
-    def _informed(self, frame: Frame, undistort: dict[tuple[int, int], Undistortion]) -> Frame:
+    def _informed(self, frame: Frame, undistort: Callable[[tuple[int, int]], Undistortion]) -> Frame:
         if self.lens is None:
             return frame
         if not isinstance(self.lens, Lens):
@@ -90,9 +93,7 @@ class KnownSource(Source):
                 return frame
             return replace(frame, intrinsics=lens.intrinsics)
         height, width = frame.image.shape[:2]
-        if (width, height) not in undistort:
-            undistort[width, height] = Undistortion(self.lens, (width, height))
-        pinhole = undistort[width, height]
+        pinhole = undistort((width, height))
         return replace(frame, image=pinhole(frame.image), intrinsics=pinhole.intrinsics)
 
 

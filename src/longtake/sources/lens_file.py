@@ -56,6 +56,9 @@ def read_lens(path: str | os.PathLike[str]) -> Lens:
         if not isinstance(document, dict):
             raise ValueError("it holds no object")
         if str(document.get("format", "")).startswith("longtake-cameras/"):
+            lens = document.get("lens")
+            if isinstance(lens, dict) and lens["distortion"]:  # the frames' matrices are of undistorted pictures
+                return Lens.from_dict(lens)
             return _one(path, [_ours(frame) for frame in document["frames"] if frame["intrinsics_original"]])
         if "fl_x" in document:
             return _nerfstudio(path, document)
@@ -63,7 +66,7 @@ def read_lens(path: str | os.PathLike[str]) -> Lens:
             return _one(path, [_nerfstudio(path, {**document, **frame}) for frame in document["frames"]])
         k = camera_matrix(*(float(document[key]) for key in ("fx", "fy", "cx", "cy")))
         return Lens(k, _brown(document), _size(document, "width", "height"))
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         what = f"{error} is missing" if isinstance(error, KeyError) else error
         raise InputError(f"{path}: no camera can be read from it ({what}); {_WANTED}.") from error
 

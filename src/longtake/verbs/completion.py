@@ -3,18 +3,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from importlib import import_module
 from inspect import signature
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 from tyro.conf import Positional
 
 Shell = Literal["bash", "zsh", "fish"]
-VALUES = {  # of flags whose values are few and can be told without starting torch
-    "--camera": "head solve",
+VALUES = {  # of flags whose values are few and not in a signature, told without starting torch
     "--device": "auto cpu cuda mps",
     "--format": "ply colmap colmap-bin nerfstudio glb mesh splat tum kitti euroc png16 npz rrd",
-    "--join": "exact scale sim3",
     "--layout": "rgbd tum bonn 7scenes scannet kitti kitti-odometry",
     "--model": "longtake-small cut3r-512 cut3r-224 vggt streamvggt point3r fast3r dust3r vggt-small streamvggt-small",
     "--reset-when": "spent cut spent+cut",
@@ -54,18 +53,36 @@ def main(shell: Annotated[Shell, Positional]) -> None:
 
 def verb_flags() -> dict[str, list[str]]:
     """Return the flags of each verb, from the signatures of their functions; `data` has its second words too."""
+    found: dict[str, list[str]] = {}
+    for module, flags in _signatures():
+        first, _, second = module.partition("_")
+        found[first] = [*found.get(first, []), *([second] if second else []), *flags, "--help"]
+    return found
+
+
+def flag_values() -> dict[str, str]:
+    """Return VALUES, and the choices that signatures have, of all verbs together."""
+    found: dict[str, dict[str, None]] = {}
+    for _, flags in _signatures():
+        for flag, kind in flags.items():
+            for literal in [part for part in (kind, *get_args(kind)) if get_origin(part) is Literal]:
+                found.setdefault(flag, {}).update(dict.fromkeys(get_args(literal)))
+    return dict(sorted(({flag: " ".join(words) for flag, words in found.items()} | VALUES).items()))
+
+
+def _signatures() -> Iterator[tuple[str, dict[str, Any]]]:
+    """Each verb's module, and its flags with their types."""
     import pkgutil
 
     import longtake.verbs
 
-    found: dict[str, list[str]] = {}
     for module in sorted(module.name for module in pkgutil.iter_modules(longtake.verbs.__path__)):
         if not module.startswith("_"):
-            parameters = signature(import_module(f"longtake.verbs.{module}").main).parameters.values()
-            flags = [f"--{p.name.replace('_', '-')}" for p in parameters if p.kind is p.KEYWORD_ONLY]
-            first, _, second = module.partition("_")
-            found[first] = [*found.get(first, []), *([second] if second else []), *flags, "--help"]
-    return found
+            parameters = signature(import_module(f"longtake.verbs.{module}").main, eval_str=True).parameters.values()
+            yield (
+                module,
+                {f"--{p.name.replace('_', '-')}": p.annotation for p in parameters if p.kind is p.KEYWORD_ONLY},
+            )
 
 
 def _bash(flags: dict[str, list[str]]) -> str:
@@ -74,12 +91,13 @@ def _bash(flags: dict[str, list[str]]) -> str:
 
     return (
         BASH.replace("@VERBS@", " ".join(flags))
-        .replace("@VALUES@", "\n".join(case(flag, words) for flag, words in VALUES.items()))
+        .replace("@VALUES@", "\n".join(case(flag, words) for flag, words in flag_values().items()))
         .replace("@FLAGS@", "\n".join(case(verb, " ".join(words)) for verb, words in flags.items()))
     )
 
 
 def _fish(flags: dict[str, list[str]]) -> str:
+    values = flag_values()
     lines = [f"complete -c longtake -n __fish_use_subcommand -f -a {verb!r}" for verb in flags]
     for verb, words in flags.items():
         for word in words:
@@ -87,6 +105,6 @@ def _fish(flags: dict[str, list[str]]) -> str:
             if not word.startswith("-"):
                 lines.append(f"{there} -f -a {word!r}")
                 continue
-            value = f" -x -a {VALUES[word]!r}" if word in VALUES else ""
+            value = f" -x -a {values[word]!r}" if word in values else ""
             lines.append(f"{there} -l {word.removeprefix('--')}{value}")
     return "\n".join(lines)

@@ -38,6 +38,7 @@ def _print(checks: list[Check], console: Console | None = None) -> None:
     """Plain lines that programs can cut apart; on a terminal with colours, the remedies below what lacks them."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     console = console or Console(highlight=False)
     if not console.is_terminal:
@@ -49,10 +50,10 @@ def _print(checks: list[Check], console: Console | None = None) -> None:
     table = Table.grid(padding=(0, 2))
     for check in checks:
         mark, style = _MARKS[check.status]
-        name = check.name.replace("[", r"\[")
-        table.add_row(f"[{style}]{mark}[/]", name, f"[dim]{check.found}[/]" if check.status == "ok" else check.found)
+        found = Text(check.found, "dim" if check.status == "ok" else "")
+        table.add_row(Text(mark, style), Text(check.name), found)
         if check.remedy:
-            table.add_row("", "", f"[{style}]{check.remedy.replace('[', chr(92) + '[')}[/]")
+            table.add_row("", "", Text(check.remedy, style))
     console.print(table)
     lacking = sum(check.status == "missing" for check in checks)
     broken = sum(check.status == "broken" for check in checks)

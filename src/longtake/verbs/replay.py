@@ -19,6 +19,7 @@ OPTIONS = (
     "window",
     "budget",
     "camera",
+    "revise",
     "intrinsics",
     "lens",
     "size",
@@ -67,7 +68,7 @@ def main(
     options = {key: old["options"].get(key) for key in OPTIONS}
     options["stride"] = options["stride"] or 1
     options["camera"] = options["camera"] or "head"
-    options["loop_closure"] = bool(options["loop_closure"])
+    options |= {key: bool(options[key]) for key in ("loop_closure", "revise")}
     options["join"] = options["join"] or "exact"
     if options["intrinsics"] is not None:
         options["intrinsics"] = np.array(options["intrinsics"], np.float64)

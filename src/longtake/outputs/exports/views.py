@@ -6,6 +6,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -48,7 +49,8 @@ def write_views(take: Take, folder: Path, originals: Iterable[Frame] | None) -> 
             yield View(frame, name, frame.size, frame.intrinsics, frame.world_from_cam)
         return
     wanted = {frame.index: frame for frame in take.posed}
-    undistort: dict[tuple[int, int], Undistortion] = {}
+    lens = take.lens
+    undistort = lru_cache(4)(lambda size: Undistortion(lens, size))  # as large as a picture each
     for original in originals:
         frame = wanted.pop(original.index, None)
         if frame is None:
@@ -61,11 +63,7 @@ def write_views(take: Take, folder: Path, originals: Iterable[Frame] | None) -> 
             )
         assert frame.intrinsics_original is not None and frame.world_from_cam is not None
         name = f"frame_{frame.number:06d}.jpg"
-        picture = original.image
-        if take.lens is not None:
-            if frame.original_size not in undistort:
-                undistort[frame.original_size] = Undistortion(take.lens, frame.original_size)
-            picture = undistort[frame.original_size](picture)
+        picture = original.image if lens is None else undistort(frame.original_size)(original.image)
         Image.fromarray(picture).save(folder / name, quality=QUALITY)
         yield View(frame, name, frame.original_size, frame.intrinsics_original, frame.world_from_cam)
         if not wanted:
