@@ -18,6 +18,7 @@ from longtake.frame import PixelMap
 from longtake.geometry.solve import require_opencv
 
 _COUNTS = (0, 4, 5, 8)  # of coefficients
+_ORDER = ("k1", "k2", "p1", "p2", "k3", "k4", "k5", "k6")  # OpenCV's
 _NARROWEST, _STEP = 4.0, 1.02  # times the focal length, and from one trial to the next
 _ASPECT = 0.01  # by which the aspect of two sizes of one picture may differ: sides are whole pixels
 
@@ -32,6 +33,12 @@ def checked_matrix(intrinsics: Any) -> np.ndarray:
             "the original frames"
         )
     return k
+
+
+def brown(keys: Mapping[str, Any]) -> tuple[float, ...]:
+    """Return 4, 5 or 8 coefficients in OpenCV's order from their names, as many as are not 0; those not named are."""
+    values = [float(keys.get(key) or 0.0) for key in _ORDER]
+    return tuple(values if any(values[5:]) else values[:5] if values[4] else values[:4])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
