@@ -72,6 +72,42 @@ def test_exif_reaches_every_camera_and_the_solve(photos: Path) -> None:
     assert document["lens"] == "exif"
 
 
+def test_a_saved_state_knows_the_lens_of_its_take(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Frames that come later have it, larger photos have it scaled, and those of another aspect are another camera's."""
+    (tmp_path / "k.json").write_text(json.dumps({"fx": 44, "fy": 45, "cx": 25.25, "cy": 14, "width": 50, "height": 30}))
+    state = tmp_path / "state.safetensors"
+    run(photos, "--lens", str(tmp_path / "k.json"), "--state", str(state))
+    model = longtake.load("longtake-small", device="cpu", size=64)
+    for stream in (model.resume(state), model.stream(intrinsics=K)):
+        assert isinstance(stream, longtake.stream.Stream)  # pyright: ignore[reportAttributeAccessIssue]
+        seen = stream.step(np.asarray(Image.open(photos / "0.jpg")))
+        np.testing.assert_allclose(seen.intrinsics_original, K, atol=1e-3)
+    for name, size in (("large", (200, 120)), ("square", (80, 80))):
+        Image.open(photos / "1.jpg").resize(size).save(tmp_path / f"{name}.jpg")
+    places = [str(photos / "1.jpg"), str(tmp_path / "large.jpg"), str(tmp_path / "square.jpg")]
+    capsys.readouterr()
+    assert cli.main(["localize", str(state), *places, "--device", "cpu", "--json"]) == 0
+    same, large, square = (np.array(each["intrinsics"]) for each in json.loads(capsys.readouterr().out))
+    np.testing.assert_allclose(same, K, atol=1e-3)
+    np.testing.assert_allclose(large, camera_matrix(176, 180, 102.5, 57.5), atol=1e-3)
+    assert abs(square[0, 0] - square[1, 1]) < 1e-3, "what the model says: a camera with one focal length"
+    words = ["localize", str(state), places[2], "--device", "cpu", "--json", "--lens"]
+    (tmp_path / "mine.json").write_text(json.dumps({"fx": 70, "fy": 71, "cx": 40, "cy": 41}))
+    assert cli.main([*words, str(tmp_path / "mine.json")]) == 0
+    told = json.loads(capsys.readouterr().out)[0]["intrinsics"]
+    np.testing.assert_allclose(told, camera_matrix(70, 71, 40, 41), atol=1e-3)
+
+
+def test_a_state_knows_the_pinhole_of_a_bent_lens(photos: Path, tmp_path: Path) -> None:
+    words = ["--intrinsics", "88", "90", "51", "28.5", "--distortion", *map(str, BENT)]
+    document = run(photos, *words, "--state", str(tmp_path / "state.safetensors"))
+    stream = longtake.load("longtake-small", device="cpu", size=64).resume(tmp_path / "state.safetensors")
+    np.testing.assert_allclose(stream.describe()["intrinsics"], matrices(document)[0], atol=1e-3)
+    assert stream.describe()["intrinsics_size"] == SIZE
+
+
 def test_distortion_is_taken_out_and_said_and_exported_and_replayed(photos: Path, tmp_path: Path) -> None:
     words = ["--intrinsics", "88", "90", "51", "28.5", "--distortion", *map(str, BENT)]
     document = run(photos, *words)

@@ -59,6 +59,10 @@ class Lens:
             )
         object.__setattr__(self, "distortion", distortion if any(distortion) else ())
 
+    def fits(self, size: tuple[int, int]) -> bool:
+        """Whether pictures of a size (width, height) can be enlargements of those that it is known for."""
+        return self.size is None or abs(size[0] * self.size[1] / (size[1] * self.size[0]) - 1) <= _ASPECT
+
     def at(self, size: tuple[int, int]) -> Lens:
         """Return the lens in pixels of pictures of another size (width, height). Raises InputError for another aspect.
 
@@ -67,7 +71,7 @@ class Lens:
         if self.size is None or self.size == size:
             return self
         scale = size[0] / self.size[0], size[1] / self.size[1]
-        if abs(scale[0] / scale[1] - 1) > _ASPECT:
+        if not self.fits(size):
             raise InputError(
                 f"the lens is known for pictures of {self.size[0]}x{self.size[1]}, the source's are "
                 f"{size[0]}x{size[1]}: no enlargement of them. Give the intrinsics in pixels of the source."
