@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,13 @@ import longtake
 from longtake import cli
 from longtake.geometry.camera import camera_matrix
 from longtake.geometry.lens import Lens, Undistortion
+from longtake.geometry.similarity import Similarity
 from longtake.outputs import read_ply, read_tum
 from longtake.outputs.pictures import encode_picture
+from longtake.outputs.trajectory import tum_line
 from longtake.sources import read_lens
 
+VIDEO = Path(__file__).resolve().parents[1] / "examples" / "office_walk.mp4"
 SIZE = (100, 60)
 K = camera_matrix(88.0, 90.0, 51.0, 28.5)
 BENT = (-0.15, 0.02, 0.001, -0.001, 0.0)
@@ -70,6 +74,42 @@ def test_exif_reaches_every_camera_and_the_solve(photos: Path) -> None:
     document = run(photos, "--lens", "exif", "--camera", "solve")
     np.testing.assert_allclose(matrices(document), wanted, atol=1e-3)
     assert document["lens"] == "exif"
+
+
+def test_a_saved_state_knows_the_lens_of_its_take(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Frames that come later have it, larger photos have it scaled, and those of another aspect are another camera's."""
+    (tmp_path / "k.json").write_text(json.dumps({"fx": 44, "fy": 45, "cx": 25.25, "cy": 14, "width": 50, "height": 30}))
+    state = tmp_path / "state.safetensors"
+    run(photos, "--lens", str(tmp_path / "k.json"), "--state", str(state))
+    model = longtake.load("longtake-small", device="cpu", size=64)
+    for stream in (model.resume(state), model.stream(intrinsics=K)):
+        assert isinstance(stream, longtake.stream.Stream)  # pyright: ignore[reportAttributeAccessIssue]
+        seen = stream.step(np.asarray(Image.open(photos / "0.jpg")))
+        np.testing.assert_allclose(seen.intrinsics_original, K, atol=1e-3)
+    for name, size in (("large", (200, 120)), ("square", (80, 80))):
+        Image.open(photos / "1.jpg").resize(size).save(tmp_path / f"{name}.jpg")
+    places = [str(photos / "1.jpg"), str(tmp_path / "large.jpg"), str(tmp_path / "square.jpg")]
+    capsys.readouterr()
+    assert cli.main(["localize", str(state), *places, "--device", "cpu", "--json"]) == 0
+    same, large, square = (np.array(each["intrinsics"]) for each in json.loads(capsys.readouterr().out))
+    np.testing.assert_allclose(same, K, atol=1e-3)
+    np.testing.assert_allclose(large, camera_matrix(176, 180, 102.5, 57.5), atol=1e-3)
+    assert abs(square[0, 0] - square[1, 1]) < 1e-3, "what the model says: a camera with one focal length"
+    words = ["localize", str(state), places[2], "--device", "cpu", "--json", "--lens"]
+    (tmp_path / "mine.json").write_text(json.dumps({"fx": 70, "fy": 71, "cx": 40, "cy": 41}))
+    assert cli.main([*words, str(tmp_path / "mine.json")]) == 0
+    told = json.loads(capsys.readouterr().out)[0]["intrinsics"]
+    np.testing.assert_allclose(told, camera_matrix(70, 71, 40, 41), atol=1e-3)
+
+
+def test_a_state_knows_the_pinhole_of_a_bent_lens(photos: Path, tmp_path: Path) -> None:
+    words = ["--intrinsics", "88", "90", "51", "28.5", "--distortion", *map(str, BENT)]
+    document = run(photos, *words, "--state", str(tmp_path / "state.safetensors"))
+    stream = longtake.load("longtake-small", device="cpu", size=64).resume(tmp_path / "state.safetensors")
+    np.testing.assert_allclose(stream.describe()["intrinsics"], matrices(document)[0], atol=1e-3)
+    assert stream.describe()["intrinsics_size"] == SIZE
 
 
 def test_distortion_is_taken_out_and_said_and_exported_and_replayed(photos: Path, tmp_path: Path) -> None:
@@ -127,6 +167,36 @@ def test_a_known_scale_moves_everything(tmp_path: Path) -> None:
     np.testing.assert_allclose(after[:, :3, 3], 2.5 * before[:, :3, 3], atol=1e-6)
     np.testing.assert_allclose(after[:, :3, :3], before[:, :3, :3], atol=1e-6)
     assert json.loads((moved / "depth_png16" / "depth.json").read_text())["unit"] == "metres"
+
+
+def test_the_true_path_puts_the_error_on_the_report(tmp_path: Path) -> None:
+    """From --truth to report.html: a path that is only moved has none; one that jitters has its jitter, in metres."""
+    out, page = tmp_path / "out", tmp_path / "out" / "report.html"
+    words = ["reconstruct", str(VIDEO), "--out", str(out), "--quiet", "--size", "64", "--max-frames", "10"]
+    assert cli.main(words) == 0
+    assert "the true path" not in page.read_text()
+    mine = read_tum(out / "trajectory.txt")
+    move = Similarity(7.0, np.array([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]]), np.array([1.0, -2, 5]))
+    for jitter in (0.0, 0.4):
+        poses = move.poses(mine.world_from_cam)
+        poses[:, :3, 3] += jitter * np.random.default_rng(0).standard_normal((10, 3))
+        # What the fit leaves, by the closed form of Umeyama 1991: the twin of what the page says.
+        x, y = (p[:, :3, 3] - p[:, :3, 3].mean(0) for p in (mine.world_from_cam, poses))
+        u, d, vt = np.linalg.svd(y.T @ x)
+        flip = np.array([1, 1, np.sign(np.linalg.det(u @ vt))])
+        left = y - (d * flip).sum() / np.square(x).sum() * x @ (u * flip @ vt).T
+        wanted = np.sqrt(np.square(left).sum(1).mean())
+        lines = [tum_line(time, each) for time, each in zip(mine.times, poses, strict=True)]
+        (tmp_path / "truth.txt").write_text("".join(lines))
+        assert cli.main([*words, "--truth", str(tmp_path / "truth.txt")]) == 0
+        told = re.search(r"true path after a similarity fit, root mean square ([\d.e-]+) m", page.read_text())
+        assert told and float(told[1]) == pytest.approx(wanted, rel=0.01, abs=1e-4)
+        assert jitter == 0 or 0.1 < wanted < 1
+    # A path that cannot be read ends the verb before anything is overwritten.
+    (tmp_path / "truth.txt").write_text("not a path\n")
+    before = page.read_bytes()
+    assert cli.main([*words, "--truth", str(tmp_path / "truth.txt")]) == 2
+    assert page.read_bytes() == before
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ PROGRAM = ROOT / "tests" / "wheel_verbs.py"
 VIDEO = ROOT / "examples" / "office_walk.mp4"
 MODULES = {  # that an extra brings and Longtake imports
     "eval": ("scipy",),
-    "solve": ("cv2",),
+    "solve": ("cv2", "yaml"),
     "hub": ("huggingface_hub",),
     "view": ("viser",),
     "rerun": ("rerun", "rerun_sdk"),
@@ -34,10 +34,12 @@ MODULES = {  # that an extra brings and Longtake imports
     "serve": ("fastapi", "uvicorn", "websockets", "starlette"),
 }
 NEEDS = {  # which extra a run wants; all others want none
+    "evaluate": "eval",
     "export mesh": "mesh",
     "export rrd": "rerun",
     "reconstruct --camera solve": "solve",
     "reconstruct --distortion": "solve",
+    "reconstruct --lens YAML": "solve",
     "reconstruct --loop-closure": "eval",
     "reconstruct --weights hub": "hub",
     "view": "view",
@@ -50,7 +52,7 @@ SAYS = {  # what ends in an error in any case, as it must
     "serve": "token",
     "reconstruct --weights hub": "",  # no network here: whatever the hub's library says of that
 }
-SLOW = ("train", "data synthesize", "data check", "evaluate")
+SLOW = ("train", "finetune", "data synthesize", "data check", "evaluate")
 
 
 def extras() -> list[str]:
@@ -82,7 +84,7 @@ def run_verbs(
     done = subprocess.run(
         [python, str(PROGRAM), str(work), str(VIDEO), ",".join(absent), ",".join(left_out)],
         cwd=work,
-        env=clean | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"} | env,
+        env=clean | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "XDG_CACHE_HOME": str(work / "cache")} | env,
         capture_output=True,
         text=True,
         check=False,
@@ -155,7 +157,7 @@ def test_installed_alone(wheel: Path, extra: str, tmp_path: Path, base: Path) ->
         install(python, f"{wheel}[{extra}]")
     work = tmp_path / "work"
     work.mkdir()
-    ended = run_verbs(str(python), work, (), ("train",) if extra else ())  # no extra is of use to it
+    ended = run_verbs(str(python), work, (), ("train", "finetune") if extra else ())  # no extra is of use to them
     assert "site-packages" in ended.pop("where")
     judge(ended, frozenset([extra]) if extra else frozenset())
 

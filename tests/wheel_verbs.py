@@ -38,6 +38,7 @@ def runs(work: Path, video: str) -> list[tuple[str, list[str]]]:
     out, few = str(work / "out"), ["--max-frames", "2", "--quiet", "--device", "cpu"]
     take = ["reconstruct", video, *few]
     world, once = str(work / "world"), ["--max-steps", "1", "--held-out", "1"]
+    little = ["--steps", "1", "--takes", "1", "--frames", "2", "--size", "64", "--max-stride", "1", "--hold-out", "0"]
     every = "ply,colmap,colmap-bin,nerfstudio,glb,splat,tum,kitti,euroc,png16,npz"
     return [
         ("reconstruct", [*take, "--out", out, "--state", str(work / "state.safetensors")]),
@@ -51,6 +52,7 @@ def runs(work: Path, video: str) -> list[tuple[str, list[str]]]:
             [*take, "--out", str(work / "straight"), "--intrinsics", "400", "400", "270", "180"]
             + ["--distortion", "-0.1", "0", "0", "0", "0"],
         ),
+        ("reconstruct --lens YAML", [*take, "--out", str(work / "robot"), "--lens", str(work / "camera.yaml")]),
         ("reconstruct --loop-closure", [*take, "--out", str(work / "closed"), "--loop-closure"]),
         ("reconstruct --weights hub", [*take, "--out", str(work / "hub"), "--model", "vggt", "--weights", "hub"]),
         ("localize", ["localize", str(work / "state.safetensors"), str(work / "photo.png")]),
@@ -66,6 +68,7 @@ def runs(work: Path, video: str) -> list[tuple[str, list[str]]]:
             "train",
             ["train", "--out", str(work / "train"), "--curriculum", "toy", *once],
         ),
+        ("finetune", ["finetune", f"{world}/take_00", "--out", str(work / "finetune"), *little]),
         ("convert", ["convert", str(work / "none.pth")]),
         ("models", ["models"]),
         ("rules", ["rules"]),
@@ -86,6 +89,8 @@ def main() -> None:
     from longtake import cli
 
     Image.new("RGB", (96, 64), (90, 120, 150)).save(work / "photo.png")
+    k = "camera_matrix: {data: [400, 0, 270, 0, 400, 180, 0, 0, 1]}"
+    (work / "camera.yaml").write_text(f"{k}\ndistortion_coefficients: {{data: [-0.1, 0, 0, 0, 0]}}\n")
     ended = {"where": str(Path(cli.__file__).parent)}
     for name, words in runs(work, video):
         if name in left_out:

@@ -14,7 +14,7 @@ from longtake.errors import InputError
 from longtake.frame import Heads, PixelMap
 from longtake.geometry.camera import intrinsics_from_focal
 from longtake.geometry.focal import focal_weiszfeld
-from longtake.geometry.lens import checked_matrix
+from longtake.geometry.lens import Lens
 from longtake.geometry.pose import pose7_from_matrix
 from longtake.geometry.solve import require_opencv, solve_camera
 
@@ -25,23 +25,29 @@ Camera = Literal["head", "solve"]
 class CameraChoice:
     """How the cameras of a stream are found.
 
-    intrinsics (3, 3), in pixels of the original frames: the camera's known matrix, if it is known. Every prediction
-    then has it, and poses are solved with it.
+    known: the camera, if it is known, in pixels of the original frames. Every prediction then has its matrix, and poses
+    are solved with it. Where it says the size of its pictures, frames of another aspect are of another camera.
     """
 
     camera: Camera = "head"
-    intrinsics: np.ndarray | None = None
+    known: Lens | None = None
+
+    @property
+    def intrinsics(self) -> np.ndarray | None:
+        """(3, 3) the known matrix, if it is known."""
+        return None if self.known is None else self.known.intrinsics
 
     @classmethod
-    def checked(cls, camera: str, intrinsics: np.ndarray | None) -> CameraChoice:
+    def checked(cls, camera: str, intrinsics: np.ndarray | Lens | None) -> CameraChoice:
         """Make a choice. Raises InputError for what is no choice, MissingExtra where solving needs a library."""
         if camera not in get_args(Camera):
             raise InputError(f"camera={camera!r}; there are 'head' (what the model says) and 'solve' (from its points)")
-        if intrinsics is not None:
-            intrinsics = checked_matrix(intrinsics)
+        known = intrinsics if isinstance(intrinsics, Lens) or intrinsics is None else Lens(intrinsics)
+        if known is not None and known.distortion:
+            raise InputError("a stream's frames are those of a pinhole; longtake.sources.open_known undistorts them.")
         if camera == "solve":
             require_opencv()
-        return cls(camera, intrinsics)  # type: ignore[arg-type]
+        return cls(camera, known)  # type: ignore[arg-type]
 
     def apply(
         self, heads: Heads, maps: Sequence[PixelMap], own: Sequence[np.ndarray | None] = ()
@@ -53,7 +59,7 @@ class CameraChoice:
         so and why: nothing is lost.
         """
         count = len(heads.pose)
-        known = [self.intrinsics if k is None else k for k in own or [None] * count]
+        known = [self._of(view) if k is None else k for k, view in zip(own or [None] * count, maps, strict=True)]
         if self.camera == "head" and all(k is None for k in known):
             return heads, ["head"] * count
         intrinsics = heads.intrinsics if self.camera == "head" else None
@@ -80,3 +86,9 @@ class CameraChoice:
                 poses[i] = pose7_from_matrix(torch.from_numpy(solved.world_from_cam)).to(heads.pose)
                 words.append("solve")
         return replace(heads, pose=torch.stack(poses)), words
+
+    def _of(self, view: PixelMap) -> np.ndarray | None:
+        """The known matrix in pixels of a view's original, where that can be of the known camera."""
+        if self.known is None or not self.known.fits(view.original_size):
+            return None
+        return self.known.at(view.original_size).intrinsics

@@ -33,7 +33,7 @@ FOR = {  # what an extra is for
     "view": "the viewer",
     "serve": "the service",
     "eval": "evaluation, loop closure",
-    "solve": "cameras solved from points",
+    "solve": "cameras solved from points, undistortion, YAML",
     "mesh": "export as a surface",
     "hub": "official weights by --weights hub",
     "rerun": "export to Rerun",

@@ -25,6 +25,7 @@ from longtake.engine.precision import narrow
 from longtake.errors import CapabilityError, CheckpointError
 from longtake.families.contract import Capabilities
 from longtake.frame import PATCH, Frame
+from longtake.geometry.lens import Lens
 from longtake.rules import Rule
 from longtake.stream import Stream, Streams
 from longtake.tracks import Tracks, follow
@@ -67,7 +68,7 @@ class Model:
         budget: int | None = None,
         revise: bool | None = None,
         camera: str = "head",
-        intrinsics: np.ndarray | None = None,
+        intrinsics: np.ndarray | Lens | None = None,
         reset_when: str | ResetTrigger | None = None,
         join: str | None = None,
         graphs: bool = False,
@@ -98,7 +99,7 @@ class Model:
         budget: int | None = None,
         revise: bool | None = None,
         camera: str = "head",
-        intrinsics: np.ndarray | None = None,
+        intrinsics: np.ndarray | Lens | None = None,
         reset_when: str | ResetTrigger | None = None,
         join: str | None = None,
         graphs: bool = False,
@@ -118,7 +119,8 @@ class Model:
         camera: "head": the pose that the model says (where it has no camera head: the one that lays its two pointmaps
             over each other); "solve": from its world points, by focal length, PnP and RANSAC (extra `solve`).
         intrinsics: (3, 3) the camera's matrix in pixels of the original frames, if it is known: poses are solved with
-            it, and every prediction has it.
+            it, and every prediction has it. As a `Lens` with a size it is scaled to frames of other sizes, and left
+            out for those of another aspect.
         reset_when: a trigger that starts a take's memory over by what it sees, or its words: spent:30+cut
             (longtake.continuity.trigger).
         join: how the chunks between resets meet: exact, as the published programs do; scale; sim3. By default scale

@@ -34,7 +34,7 @@ from longtake.outputs import Cloud, Recorder, Run, clear_earlier_take, read_ply,
 from longtake.predictions import Prepared
 from longtake.revisions import Revisions
 from longtake.rules import Rule
-from longtake.sources import Source, open_known, resolve_lens
+from longtake.sources import KnownSource, Source, open_known, resolve_lens
 from longtake.sources.prefetch import Prefetcher
 from longtake.stream import Stream
 
@@ -196,7 +196,8 @@ def reconstruct(
         budget=budget,
         revise=revise,  # without: new predictions of earlier frames would be made for nobody
         camera=camera,
-        intrinsics=intrinsics,
+        # Frames bring their own, which goes first; that of the stream is kept in its saved state.
+        intrinsics=take.pinhole() if intrinsics is None and isinstance(take, KnownSource) else intrinsics,
     )
     options = {
         "reset_every": stream.reset_every,
@@ -207,7 +208,7 @@ def reconstruct(
         "budget": budget,
         "camera": camera,
         "revise": revise,
-        "intrinsics": stream.describe()["intrinsics"],
+        "intrinsics": None if intrinsics is None else stream.describe()["intrinsics"],
         "lens": lens.to_dict() if isinstance(lens, Lens) else lens,
         "timestamps": timestamps if isinstance(timestamps, str | os.PathLike | None) else "given",
         "size": size,

@@ -29,6 +29,7 @@ from longtake.families.cut3r import STREAMING, Cut3r
 from longtake.files import save_tensors
 from longtake.flow import predict, predict_async
 from longtake.frame import PATCH, Exchange, Flags, Frame, Heads, Policy, Prediction, State, Tokens, Views
+from longtake.geometry.lens import Lens
 from longtake.memory.keep import Keep
 from longtake.predictions import Prepared, Shown, facts_of, predictions_of, shown_from
 from longtake.rules import Rule
@@ -59,7 +60,7 @@ class Streams:
         join: str = "exact",
         name: str = "",
         camera: str = "head",
-        intrinsics: np.ndarray | None = None,
+        intrinsics: np.ndarray | Lens | None = None,
         graphs: bool = False,
         **options: Any,
     ) -> None:
@@ -130,6 +131,7 @@ class Streams:
             "join": self.join,
             "camera": self.cameras.camera,
             "intrinsics": None if self.cameras.intrinsics is None else self.cameras.intrinsics.tolist(),
+            "intrinsics_size": None if self.cameras.known is None else self.cameras.known.size,
             "state_bytes": self.state_bytes,
         }
 
@@ -296,6 +298,8 @@ class Streams:
         options = {"rule": rule or about["rule"], "reset_every": about["reset_every"], "name": name}
         options |= {key: about[key] for key in ("camera", "intrinsics", "join", "reset_when") if key in about}
         options |= about.get("options", {})
+        if about.get("intrinsics_size"):
+            options["intrinsics"] = Lens(about["intrinsics"], (), tuple(about["intrinsics_size"]))
         streams = Stream(model, **options) if about["single"] else Streams(model, len(about["frames"]), **options)
         images = {key: tensors.pop(key) for key in list(tensors) if key.startswith("shown.")}
         watched = {key: tensors.pop(key) for key in list(tensors) if key.startswith("watch.")}
@@ -326,8 +330,11 @@ class Streams:
         return self
 
 
-def saved_model(path: str | Path) -> str:
-    """Return the name of the model that saved a state; empty where it has none. Raises InputError, CheckpointError."""
+def saved_model(path: str | Path) -> tuple[str, int | None]:
+    """Return the name of the model that saved a state, and the longer side of what it sees: as `load` takes them.
+
+    Empty and None where the state does not say. Raises InputError, CheckpointError.
+    """
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path}: no such file. Give a state file that stream.save() wrote.")
@@ -338,7 +345,10 @@ def saved_model(path: str | Path) -> str:
         raise CheckpointError(
             f"{path}: not a readable state file ({error}). Save it again with stream.save()."
         ) from error
-    return str(about.get("model") or "") if about.get("format") == FORMAT else ""
+    if about.get("format") != FORMAT:
+        return "", None
+    config = about.get("config", {})
+    return str(about.get("model") or ""), config.get("image_size") or config.get("seen_size")
 
 
 class Stream(Streams):

@@ -15,6 +15,7 @@ from longtake.serve.service import Service
 
 pytestmark = pytest.mark.skipif(not CHROMIUM, reason="no Chromium here: apt-get install chromium")
 CAMERA = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
+PATIENCE = 180  # seconds: where a dozen processes share two cores, the browser draws a frame in seconds
 PAPER = np.array([250, 249, 246])
 
 
@@ -69,8 +70,8 @@ def test_the_camera_becomes_points_depth_and_a_path(page: Browser, service: Serv
     assert np.abs(page.picture()[100:180, 4:60] - PAPER).max() < 40
     click(page, "start")
     page.reads("live")
-    page.until("Scene.cameras > 12", "there are no answers")
-    wait_for(lambda: (np.abs(scene(page) - blank).max(-1) > 24).mean() > 0.02, 30, "the scene stays blank")
+    page.until("Scene.cameras > 12", "there are no answers", PATIENCE)
+    wait_for(lambda: (np.abs(scene(page) - blank).max(-1) > 24).mean() > 0.02, 90, "the scene stays blank")
     assert (np.abs(scene(page) - PAPER).max(-1) > 24).mean() > 0.02
     camera, depth = box(page, "camera"), box(page, "depth")
     assert camera[..., 1].mean() > camera[..., 0].mean() + 40  # Chromium's made-up camera is green
@@ -98,6 +99,8 @@ def kinds(service: Service, seconds: float = 1.0) -> set[bool]:
 
 
 def test_h264_is_offered_where_the_browser_writes_it_and_jpeg_takes_over(page: Browser, service: Service) -> None:
+    if not page.run("document.getElementById('video').checked || document.getElementById('offer').hidden"):
+        click(page, "video")  # a machine too busy for it made the page give it up
     if not page.run("document.getElementById('video').checked"):
         assert page.run("document.getElementById('offer').hidden") and kinds(service) == {False}
         pytest.skip("this Chromium writes no H.264: JPEG is what it sends")
@@ -106,10 +109,21 @@ def test_h264_is_offered_where_the_browser_writes_it_and_jpeg_takes_over(page: B
     frames = page.run("Scene.cameras")
     # An encoder that fails in the middle of a take: the take goes on.
     page.run("(VideoEncoder.prototype.encode = () => { throw new Error('no more'); }, true)")
-    page.until(f"Scene.cameras > {frames + 35}", "the take does not go on")
+    page.until(f"Scene.cameras > {frames + 35}", "the take does not go on", PATIENCE)
     assert kinds(service) == {False} and not page.errors
     assert page.run("document.getElementById('codec').textContent") == "kB a frame, JPEG"
     assert small < float(page.run("document.getElementById('bytes').textContent"))
+
+
+def test_pictures_that_get_no_answer_do_not_stop_the_take(page: Browser, service: Service) -> None:
+    """Those that a newer one replaced, or that were lost on the way: the page waits for neither."""
+    script = """(() => { const send = WebSocket.prototype.send; let number = 0;
+      WebSocket.prototype.send = function (data) { if (typeof data === 'string' || number++ >= %d) send.call(this, data); };
+      return true; })()"""
+    for lost in (1, 2):  # as many as may be on their way
+        page.run(script % lost)
+        frames = page.run("Scene.cameras")
+        page.until(f"Scene.cameras > {frames + 5}", f"{lost} lost pictures end the take", PATIENCE)
 
 
 def test_a_hand_turns_the_scene(page: Browser) -> None:
@@ -127,7 +141,7 @@ def test_a_lost_connection_goes_on_with_the_same_take(page: Browser, service: Se
     for connection in list(service._server.server_state.connections):
         connection.transport.abort()
     wait_for(lambda: visitor.gone, 20, "the service does not notice")
-    page.until(f"Scene.cameras > {frames + 3}", "the page does not come back")
+    page.until(f"Scene.cameras > {frames + 3}", "the page does not come back", PATIENCE)
     (again,) = [each for each in service.worker._visitors if each is not None]
     assert again is not visitor and again.take == visitor.take
     click(page, "stop")

@@ -105,7 +105,7 @@ def test_colmap_agrees(tmp_path: Path) -> None:
     ("name", "text", "said"),
     [
         ("none.json", None, "no camera can be read"),
-        ("cameras.bin", None, "model_converter"),
+        ("cameras.bin", None, "no camera can be read"),
         ("cameras.txt", "1 OPENCV_FISHEYE 96 64 80 82 48 32 0 0 0 0", "Undistort the frames first"),
         ("cameras.txt", "1 PINHOLE 96 64 80 82", "wanted 4"),
         ("cameras.txt", "1 PINHOLE 96 64 a b c d", "wanted `ID MODEL"),
@@ -116,6 +116,8 @@ def test_colmap_agrees(tmp_path: Path) -> None:
             json.dumps({"camera_model": "OPENCV_FISHEYE", "fl_x": 1, "cx": 1, "cy": 1}),
             "no lens with",
         ),
+        ("transforms.json", json.dumps({"is_fisheye": True, "fl_x": 1, "cx": 1, "cy": 1}), "is_fisheye"),
+        ("x.json", '{"distortion_model": "equidistant", "fx": 8, "fy": 8, "cx": 4, "cy": 4}', "equidistant is no lens"),
         ("x.json", '{"fx": 80}', "'fy' is missing"),
         ("x.json", "[1, 2]", "holds no object"),
         ("x.json", "nonsense", "no camera can be read"),

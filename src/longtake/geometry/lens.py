@@ -18,6 +18,7 @@ from longtake.frame import PixelMap
 from longtake.geometry.solve import require_opencv
 
 _COUNTS = (0, 4, 5, 8)  # of coefficients
+_ORDER = ("k1", "k2", "p1", "p2", "k3", "k4", "k5", "k6")  # OpenCV's
 _NARROWEST, _STEP = 4.0, 1.02  # times the focal length, and from one trial to the next
 _ASPECT = 0.01  # by which the aspect of two sizes of one picture may differ: sides are whole pixels
 
@@ -32,6 +33,12 @@ def checked_matrix(intrinsics: Any) -> np.ndarray:
             "the original frames"
         )
     return k
+
+
+def brown(keys: Mapping[str, Any]) -> tuple[float, ...]:
+    """Return 4, 5 or 8 coefficients in OpenCV's order from their names, as many as are not 0; those not named are."""
+    values = [float(keys.get(key) or 0.0) for key in _ORDER]
+    return tuple(values if any(values[5:]) else values[:5] if values[4] else values[:4])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,6 +61,10 @@ class Lens:
         if self.size is not None and not min(self.size) > 0:
             raise InputError(f"a lens for pictures of {self.size[0]}x{self.size[1]}; wanted width and height in pixels")
 
+    def fits(self, size: tuple[int, int]) -> bool:
+        """Whether pictures of a size (width, height) can be enlargements of those that it is known for."""
+        return self.size is None or abs(size[0] * self.size[1] / (size[1] * self.size[0]) - 1) <= _ASPECT
+
     def at(self, size: tuple[int, int]) -> Lens:
         """Return the lens in pixels of pictures of another size (width, height). Raises InputError for another aspect.
 
@@ -62,7 +73,7 @@ class Lens:
         if self.size is None or self.size == size:
             return self
         scale = size[0] / self.size[0], size[1] / self.size[1]
-        if abs(scale[0] / scale[1] - 1) > _ASPECT:
+        if not self.fits(size):
             raise InputError(
                 f"the lens is known for pictures of {self.size[0]}x{self.size[1]}, the source's are "
                 f"{size[0]}x{size[1]}: no enlargement of them. Give the intrinsics in pixels of the source."

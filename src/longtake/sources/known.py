@@ -62,6 +62,15 @@ class KnownSource(Source):
         """What went wrong without ending the take, also in the source that the frames come from."""
         return [*super().notes, *self.source.notes]
 
+    def pinhole(self) -> Lens | None:
+        """The one camera of all its frames, in pixels of their size; None where none is known before they come."""
+        if not isinstance(self.lens, Lens):
+            return None
+        size = self.size if all(self.size) else self.lens.size
+        if size is None:
+            return None if self.lens.distortion else self.lens
+        return Lens(Undistortion(self.lens, size).intrinsics, (), size) if self.lens.fits(size) else None
+
     def _frames(self, picker: Picker) -> Generator[Frame, None, None]:
         # By size: one, or a few where pictures are mixed. No more are remembered, each is as large as a picture.
         undistort = lru_cache(4)(lambda size: Undistortion(self.lens, size))

@@ -17,6 +17,7 @@ def main(
     photos: Annotated[Positional[tuple[str, ...]], arg(metavar="PHOTO")],
     *,
     weights: Path | None = None,
+    lens: str | None = None,
     device: str = "auto",
     precision: Literal["float32", "bf16"] = "float32",
     json: bool = False,
@@ -29,6 +30,8 @@ def main(
         state: A file that `longtake reconstruct --state` or stream.save() wrote.
         photos: Images, or folders of them.
         weights: Weight file, for models whose weights are not in the package.
+        lens: A file with the photos' camera, as `longtake reconstruct --lens` takes it, or exif. By default the take's,
+            where it was known and the photos have its aspect.
         device: auto (CUDA, then Apple's MPS, then the CPU), cpu, cuda, cuda:1, mps.
         precision: Matrices are multiplied in float32, or in bf16, which is faster where the processor has it.
         json: Print one JSON list: name, world_from_cam, intrinsics of the photo's size, confidence.
@@ -37,18 +40,20 @@ def main(
 
     from longtake.errors import InputError
     from longtake.registry import load
-    from longtake.sources import images
+    from longtake.sources import KnownSource, images, resolve_lens
     from longtake.stream import Stream, saved_model
 
     if not photos:
         raise InputError("no photo is given: longtake localize STATE PHOTO ...")
-    model = load(saved_model(state) or "longtake-small", weights, device=device, precision=precision)
+    known = resolve_lens(lens)
+    name, size = saved_model(state)
+    model = load(name or "longtake-small", weights, device=device, size=size, precision=precision)
     stream = model.resume(state)
     if not isinstance(stream, Stream):
         raise InputError(f"{state}: holds the states of several takes; give that of one.")
     found = []
     for photo in photos:
-        for frame in images(photo, prefetch=False):
+        for frame in KnownSource(images(photo, prefetch=False), lens=known):
             found.append(told(stream.step(frame, update=False)))
     if json:
         print(dumps(found))

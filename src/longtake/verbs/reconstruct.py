@@ -68,8 +68,9 @@ def main(  # noqa: PLR0913
         intrinsics: Focal lengths and centre FX FY CX CY of the camera in pixels of the source, if they are known.
         distortion: With intrinsics: K1 K2 P1 P2 K3 of its lens as OpenCV has them, which is taken out of the frames
             first (with the extra `solve`). Give 0 for what is not known.
-        lens: A file that holds all of this: COLMAP's cameras.txt, nerfstudio's transforms.json, cameras.json of a take,
-            or JSON with fx, fy, cx, cy, width, height, k1, ...; or exif: photos tell their focal length themselves.
+        lens: A file that holds all of this: COLMAP's cameras.txt or .bin, nerfstudio's transforms.json, ROS's
+            camera_info or Kalibr's camchain as YAML, cameras.json of a take, or JSON with fx, fy, cx, cy, width,
+            height, k1, ...; or exif: photos tell their focal length themselves.
         timestamps: A file with the frames' times, `TIME` or `TIME NAME` a line; by default the video's own.
         revise: Full attention (vggt, fast3r): write each frame as it was last said, which is later.
         size: Longer side of the image that the model sees, in pixels; by default the model's own.

@@ -18,6 +18,7 @@ from longtake.errors import InputError
 from longtake.evaluation.benchmark.protocol import Protocol
 from longtake.evaluation.benchmark.results import digest, find_run, keep_clouds, keep_run
 from longtake.evaluation.benchmark.walk import Walk, resizer, walk
+from longtake.evaluation.metrics.trees import require_scipy
 from longtake.evaluation.nets import Net
 from longtake.evaluation.records import code_hash, plain
 from longtake.registry import Model
@@ -38,8 +39,9 @@ def run_benchmark(
 
     rules: names of update rules, or `append` alone for a family whose memory knows none. fresh: walk again what is
     there already. Progress goes to standard error unless `quiet`. Raises InputError, and CapabilityError for a rule,
-    window or budget that the model does not have, both before anything is walked.
+    window or budget that the model does not have, MissingExtra without SciPy: all before anything is walked.
     """
+    require_scipy()
     for rule in rules:
         _begin(model, rule, protocol)
     names = [sequence.name for sequence in sequences]

@@ -5,9 +5,10 @@
   const at = (id) => document.getElementById(id);
   const SIDE = 480, FLIGHT = 2, QUALITY = 0.85; // longer side that is sent, pictures on their way, JPEG quality
   let token = new URLSearchParams(location.hash.slice(1)).get("token") || "";
-  let socket = null, stream = null, facing = "environment", take = "", live = false, flying = 0, index = 0, tries = 0;
+  let socket = null, stream = null, facing = "environment", take = "", live = false, index = 0, tries = 0;
+  let flying = [], coded = [], answer = 0; // numbers of pictures on their way, of those in the encoder; when one came back
   let began = 0, walked = 0, last = null, arrivals = [], sent = [];
-  let encoder = null, key = true, faults = 0, answer = 0; // H.264: its encoder, whether a key picture is due, what went wrong
+  let encoder = null, key = true, faults = 0; // H.264: its encoder, whether a key picture is due, what went wrong
   const sketch = document.createElement("canvas");
   at("ask").hidden = Boolean(token);
   history.replaceState(null, "", location.pathname); // so that nobody reads the token over a shoulder
@@ -43,16 +44,18 @@
       setTimeout(() => live && connect(), Math.min(500 * 2 ** tries++, 8000));
     };
   };
+  // What the service leaves out for a newer picture gets no answer: it has landed when a later one has.
+  const landed = (number) => { flying = flying.filter((each) => each > number); };
   const told = (said) => {
     if (said.type === "welcome") {
       if (!said.frames && index) forget();
-      take = said.id; flying = tries = 0;
+      take = said.id; tries = 0; flying = [];
       key = true; // a new connection has a new decoder
       say("live", "live");
       send();
     }
     if (said.type === "error") {
-      flying = Math.max(0, flying - 1);
+      landed(said.index ?? flying[0]);
       if (String(said.name).startsWith("h264")) { key = true; if (++faults > 3) jpegs(); }
       send();
     }
@@ -69,70 +72,79 @@
   const jpegs = () => { // for the rest of this visit
     if (encoder && encoder.state !== "closed") encoder.close();
     encoder = null;
+    flying = flying.filter((each) => !coded.includes(each)); // it keeps what it holds
+    coded = [];
     at("video").checked = false;
   };
   const prepare = (width, height) => {
     if (encoder && encoder.state === "configured" && encoder.sides === `${width} ${height}`) return;
     if (encoder && encoder.state !== "closed") encoder.close();
+    coded = [];
     encoder = new VideoEncoder({
       output: (chunk) => {
         const message = new Uint8Array(16 + chunk.byteLength);
         chunk.copyTo(message.subarray(16));
-        post(message.buffer, chunk.byteLength, chunk.timestamp);
+        post(message.buffer, chunk.byteLength, chunk.timestamp, coded.shift());
       },
-      error: () => { flying = 0; jpegs(); send(); },
+      error: () => { jpegs(); send(); },
     });
     encoder.configure({ ...H264, width, height });
     encoder.sides = `${width} ${height}`;
     key = true;
   };
-  const post = (buffer, bytes, microseconds) => {
-    if (!socket || socket.readyState !== 1) { flying = Math.max(0, flying - 1); key = true; return; }
+  const post = (buffer, bytes, microseconds, number) => {
+    if (!socket || socket.readyState !== 1) { flying = []; key = true; return; }
     const head = new DataView(buffer);
     [..."LTF1"].forEach((letter, i) => head.setUint8(i, letter.charCodeAt(0)));
-    head.setUint32(4, index++, true);
+    head.setUint32(4, number, true);
     head.setFloat64(8, microseconds / 1e6, true);
     sent = sent.slice(-29).concat(bytes);
     socket.send(buffer);
   };
-  setInterval(() => { // an encoder or a decoder that holds pictures back would wait for ever
-    if (live && encoder && flying >= FLIGHT && performance.now() - answer > 10000) { flying = 0; jpegs(); send(); }
+  setInterval(() => { // a picture that got lost, or an encoder or a decoder that holds pictures back, would be waited for for ever
+    if (!live || flying.length < FLIGHT || performance.now() - answer < 5000) return;
+    flying = [];
+    key = true;
+    if (encoder && ++faults > 3) jpegs();
+    send();
   }, 1000);
 
   const send = () => {
     const video = at("camera");
-    if (!live || !socket || socket.readyState !== 1 || !take || flying >= FLIGHT || socket.bufferedAmount > 1e6) return;
+    if (!live || !socket || socket.readyState !== 1 || !take || flying.length >= FLIGHT || socket.bufferedAmount > 1e6) return;
     if (!video.videoWidth) { setTimeout(send, 50); return; }
-    flying++;
+    if (!flying.length) answer = performance.now();
+    const number = index++;
+    flying.push(number);
     const share = Math.min(1, SIDE / Math.max(video.videoWidth, video.videoHeight));
     [sketch.width, sketch.height] = [video.videoWidth, video.videoHeight].map((side) => 2 * Math.round((side * share) / 2));
     sketch.getContext("2d").drawImage(video, 0, 0, sketch.width, sketch.height);
     const moment = Math.round(1000 * (performance.now() - began));
-    if (flying === 1) answer = performance.now();
     if (at("video").checked) {
       try {
         prepare(sketch.width, sketch.height);
         const frame = new VideoFrame(sketch, { timestamp: moment });
-        encoder.encode(frame, { keyFrame: key });
-        frame.close();
+        try { encoder.encode(frame, { keyFrame: key }); } finally { frame.close(); }
+        coded.push(number);
         key = false;
         return;
       } catch { jpegs(); } // and this frame goes as the next kind
     }
     sketch.toBlob(async (blob) => {
-      if (!blob) { flying = Math.max(0, flying - 1); return; }
+      if (!blob) { landed(number); return; }
       const message = new Uint8Array(16 + blob.size);
       message.set(new Uint8Array(await blob.arrayBuffer()), 16);
-      post(message.buffer, blob.size, moment);
+      post(message.buffer, blob.size, moment, number);
     }, "image/jpeg", QUALITY);
   };
 
   const answered = async (data) => {
-    flying = Math.max(0, flying - 1);
-    answer = performance.now();
-    setTimeout(send, 0);
     const length = new DataView(data).getUint32(4, true);
     const header = JSON.parse(new TextDecoder().decode(new Uint8Array(data, 8, length)));
+    landed(header.index);
+    if (header.frames % 100 === 0) faults = 0;
+    answer = performance.now();
+    setTimeout(send, 0);
     const parts = {};
     let from = 8 + length;
     for (const part of header.parts) { parts[part.name] = { ...part, data: data.slice(from, from + part.bytes) }; from += part.bytes; }
