@@ -84,7 +84,7 @@ def test_windows_of_a_take_are_the_drawn_take() -> None:
         targets = targets if start == 0 else targets.later()
         wanted = sliced(whole, start, start + 4)
         assert torch.equal(targets.flow_valid, wanted.flow_valid)
-        for name in ("log_depth", "world", "first_from_cam", "log_focal", "flow"):
+        for name in ("log_depth", "world", "first_from_cam", "log_focal", "log_scale", "flow"):
             torch.testing.assert_close(getattr(targets, name), getattr(wanted, name), rtol=1e-5, atol=1e-5)
     assert whole.flow_valid[4].any() and whole.flow_valid[8].any(), "or nothing of the sort was tested"
     back = inverse(batch.world_from_cam[:, 1]) @ batch.world_from_cam[:, -1]

@@ -35,6 +35,8 @@ from longtake.training.shapes import Shape, shape_of
 from longtake.training.snapshot import load_learner, save_learner
 from longtake.training.step import Step
 
+USUAL_ERROR = 0.15  # of depth and of points: what a confidence that is begun anew says
+
 
 @dataclass(frozen=True, slots=True)
 class TrainConfig:
@@ -56,6 +58,7 @@ class TrainConfig:
     precision: str = "bf16"  # bf16, or float32
     compiled: bool = False  # torch.compile the parts, on a GPU: minutes at the start, then about twice the speed
     resume: Path | None = None  # weights to go on from; the optimiser warms up again
+    new_confidence: bool = False  # begin the confidence anew; for weights in which it is on its floor
     start_stage: int = 0
     look_every: float = 60.0  # seconds between looks at the held-out takes
     held_out: int = 32  # takes
@@ -108,6 +111,8 @@ class Trainer:
         self.learner = make_learner(model_config).to(device)
         if config.resume is not None:
             load_learner(self.learner, config.resume)
+        if config.new_confidence:
+            self.learner.begin_confidence(config.weights.alpha / USUAL_ERROR)
         self.flat = FlatParameters([self.learner])
         self.optimiser = self.flat.optimiser(config.rate, config.decay, muon=config.muon)
         self.average = Average(self.flat, config.average)

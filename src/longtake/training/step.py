@@ -56,6 +56,10 @@ class Learner(nn.Module):
         self.model = model
         self.flow = FlowHead(model.config.decoder_width)
 
+    def begin_confidence(self, confidence: float) -> None:
+        """Let confidence be this number everywhere, for training to go on from."""
+        self.model.heads.begin_confidence(confidence)  # type: ignore[operator]
+
     def compile_parts(self) -> None:
         """Compile the parts that repeat, each for the sizes it meets: takes of a step, and pixels of a frame.
 
