@@ -21,7 +21,6 @@ from longtake.geometry.activations import activate_confidence, activate_points, 
 from longtake.geometry.camera import pixel_grid
 from longtake.nn import ConditionedBlock, Mlp, rope_table
 
-
 CONFIDENCES = (1, 5)  # channels of the conv head's map: of depth, of world points
 USUAL_METRES = 2.2  # in a unit, the mean depth of a first frame: the geometric mean over the world that training draws
 

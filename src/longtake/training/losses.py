@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The training loss: depth, world points, pose, focal length, and flow to the previous frame.
 
-Confidence learns by the term of DUSt3R (arXiv 2312.14132), c * error - alpha * log c, whose optimum is c = alpha / error.
+Confidence learns by the term of DUSt3R (arXiv 2312.14132), c * error - alpha * log c, least at c = alpha / error.
 There it also weighs the error. Here the error stands beside it, unweighed, and confidence sees it without a gradient:
 what depth and points learn does not depend on how sure the model is, and hard pixels are not given up. The flow head
 exists only in training: matching appears in a sudden transition, and flow shows it before any pose figure does.

@@ -25,7 +25,8 @@ def load_learner(learner: Learner, path: Path) -> bool:
     """Read what save_learner wrote, or a model alone (the shipped file, say); return whether the flow head came too.
 
     A flow head that did not come stays as it is: it is one layer and learns again in a hundred steps. So does an output
-    for metric scale that the file's model does not have. The picture size may differ. Raises CheckpointError if it was another configuration.
+    for metric scale that the file's model does not have. The picture size may differ. Raises CheckpointError if it was
+    another configuration.
     """
     tensors, about = read_safetensors(path, family=learner.family, wanted="weights of an earlier run")
     own = learner.model.config
