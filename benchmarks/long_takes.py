@@ -148,7 +148,7 @@ def main(arguments: list[str] | None = None) -> None:
     runs = list(dict.fromkeys(run for run in f"{options.rules},{options.combined}".split(",") if run))
     for run in runs:  # a mistake is named before anything is drawn
         rule, how = options_of(run)
-        model.streams(1, rule=rule, **how)
+        model.streams(1, rule=rule, **({"reset_every": None} | how))
     settings = {
         "takes": options.takes,
         "frames": options.frames,

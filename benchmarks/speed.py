@@ -167,10 +167,10 @@ def pipeline(model: Any, options: argparse.Namespace) -> dict[str, Any]:
     """Frames/s of reconstruct() on a video and of its model alone, in turn; the model sees its own size."""
     loaded = Model(options.model, model)
     frames = list(islice(longtake.video(options.video, prefetch=False), options.frames))
-    ready = [loaded.stream(options.rule).prepare(frame) for frame in frames]
+    ready = [loaded.stream(options.rule, reset_every=None).prepare(frame) for frame in frames]
     alone, whole = [], []
     for _ in range(options.rounds):
-        stream = loaded.stream(options.rule, graphs=options.graphs)
+        stream = loaded.stream(options.rule, reset_every=None, graphs=options.graphs)
         begun = time.perf_counter()
         for frame in ready:
             stream.step(frame)

@@ -21,7 +21,7 @@ from longtake.errors import InputError
 from longtake.outputs import Recorder, read_cameras
 from longtake.outputs.tracking_strip import CELLS, TrackingStrip, read_tracking
 from longtake.scene import Progress
-from longtake.verbs._live import describe
+from longtake.verbs._live import Pace, describe
 
 
 @pytest.mark.parametrize(
@@ -116,8 +116,7 @@ def test_the_strip_shows_the_worst_of_each_cell(tmp_path: Path) -> None:
     assert strip.words == "5 ok · 4 weak · 1 lost"
     assert recorder.summary()["tracking"] == {"ok": 5, "weak": 4, "lost": 1}
     page = (tmp_path / "report.html").read_text("utf-8")
-    assert page.count("<rect ") == 4
-    assert '<rect x="3" width="1" height="1" class="lost"/>' in page
+    assert page.count('<rect class="lost"') == 1, "one frame in ten, wherever the page shows it"
     picture = np.asarray(Image.open(tmp_path / "report.png").convert("RGB")).astype(int)
     red = (abs(picture - [0xC0, 0x39, 0x2B]).sum(-1) < 12).sum(1)
     widest = red.max()
@@ -133,4 +132,4 @@ def test_the_strip_shows_the_worst_of_each_cell(tmp_path: Path) -> None:
 
 
 def test_the_line_of_progress_tells() -> None:
-    assert describe(Progress(5, 10, 1.0, 7, 100, "lost")).endswith("tracking lost")
+    assert "  tracking lost  " in describe(Progress(5, 10, 1.0, 7, 100, "lost"), Pace())

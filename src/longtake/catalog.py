@@ -70,6 +70,8 @@ class Entry:
     family: str = "cut3r"  # as weight files name it: VGGT and StreamVGGT share theirs
     commercial: str = "no"  # whether the official weights may be used commercially
     hub: HubFile | None = None  # where the hub has them
+    reset_every: int | None = None  # frames after which its streams start over, where nobody says otherwise
+    join: str = "exact"  # how the chunks between resets meet, where nobody says otherwise
 
     def build(self) -> nn.Module:
         """The module on the meta device: everything but the numbers."""
@@ -83,7 +85,15 @@ class Entry:
 
 _NC = "CC BY-NC-SA 4.0 (non-commercial)"
 MODELS: dict[str, Entry] = {
-    "longtake-small": Entry(SMALL, "Apache-2.0", "in the package", embedded=True, commercial="yes"),
+    "longtake-small": Entry(
+        SMALL,
+        "Apache-2.0",
+        "in the package",
+        embedded=True,
+        commercial="yes",
+        reset_every=24,  # docs/rules.md has the figures: its memory holds what it was trained on
+        join="scale",
+    ),
     "cut3r-512": Entry(Cut3rConfig(), _NC, "cut3r_512_dpt_4_64.pth of the CUT3R project"),
     "cut3r-224": Entry(
         Cut3rConfig(head="linear", image_size=224, square_crop=True),

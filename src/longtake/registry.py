@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -40,6 +40,8 @@ class Model:
     module: Any  # a torch module that keeps `families.contract.Family`
     weights: str = ""  # name of the file that the weights came from
     weights_sha256: str = ""  # of that file
+    reset_every: int | None = None  # what "auto" means to its streams
+    join: str = "exact"  # how its chunks meet where nobody says otherwise
 
     @property
     def config(self) -> Any:
@@ -60,21 +62,21 @@ class Model:
         self,
         rule: str | Rule | None = None,
         *,
-        reset_every: int | None = None,
+        reset_every: int | Literal["auto"] | None = "auto",
         window: int | None = None,
         budget: int | None = None,
         revise: bool | None = None,
         camera: str = "head",
         intrinsics: np.ndarray | None = None,
         reset_when: str | ResetTrigger | None = None,
-        join: str = "exact",
+        join: str | None = None,
         graphs: bool = False,
     ) -> Stream:
         """Begin one take. See `streams` for what can be chosen; `model.capabilities` says what the model has."""
         return Stream(
             self.module,
             rule=rule,
-            reset_every=reset_every,
+            reset_every=self._resets(reset_every, reset_when),
             name=self.name,
             window=window,
             budget=budget,
@@ -82,7 +84,7 @@ class Model:
             camera=camera,
             intrinsics=intrinsics,
             reset_when=reset_when,
-            join=join,
+            join=join or self.join,
             graphs=graphs,
         )
 
@@ -91,20 +93,22 @@ class Model:
         n: int,
         rule: str | Rule | None = None,
         *,
-        reset_every: int | None = None,
+        reset_every: int | Literal["auto"] | None = "auto",
         window: int | None = None,
         budget: int | None = None,
         revise: bool | None = None,
         camera: str = "head",
         intrinsics: np.ndarray | None = None,
         reset_when: str | ResetTrigger | None = None,
-        join: str = "exact",
+        join: str | None = None,
         graphs: bool = False,
     ) -> Streams:
         """Begin n takes that are stepped together.
 
         rule: for recurrent memories, a name of `longtake rules` or a rule object; by default ttt3r.
         reset_every: start each take's memory over every so many of its frames; poses are chained through the resets.
+            "auto": as is best for the model (24 for longtake-small, never for the others; never where `reset_when`
+            decides). None: never.
         window: for full attention, how many frames are read at once: the first, whose camera is the world, and the
             newest. By default all: time grows with the square of their number, memory with their number.
         budget: for a cache, keys and values of how many frames stay in each layer; those most similar to the rest are
@@ -117,7 +121,8 @@ class Model:
             it, and every prediction has it.
         reset_when: a trigger that starts a take's memory over by what it sees, or its words: spent:30+cut
             (longtake.continuity.trigger).
-        join: how the chunks between resets meet: exact, as the published programs do; scale; sim3.
+        join: how the chunks between resets meet: exact, as the published programs do; scale; sim3. By default scale
+            for longtake-small, exact for the others.
         graphs: on a CUDA device, run each frame as one captured graph (longtake.engine), for memories of fixed shapes.
 
         Raises CapabilityError for what the model does not have, InputError, MissingExtra.
@@ -126,7 +131,7 @@ class Model:
             self.module,
             n,
             rule=rule,
-            reset_every=reset_every,
+            reset_every=self._resets(reset_every, reset_when),
             name=self.name,
             window=window,
             budget=budget,
@@ -134,9 +139,14 @@ class Model:
             camera=camera,
             intrinsics=intrinsics,
             reset_when=reset_when,
-            join=join,
+            join=join or self.join,
             graphs=graphs,
         )
+
+    def _resets(self, every: int | Literal["auto"] | None, when: str | ResetTrigger | None) -> int | None:
+        if every == "auto":
+            return self.reset_every if when is None else None
+        return every
 
     def resume(self, path: str | Path, *, rule: str | Rule | None = None) -> Stream | Streams:
         """Continue what `stream.save(path)` wrote, bit for bit: a Stream if it was one, else Streams.
@@ -205,7 +215,8 @@ def load(
         )
     module.eval().requires_grad_(False)
     module = narrow(module.to(target), precision)
-    return Model(name, pack(module) if target.type == "cpu" else module, path.name, _sha256(path))
+    module = pack(module) if target.type == "cpu" else module
+    return Model(name, module, path.name, _sha256(path), entry.reset_every, entry.join)
 
 
 def _weights_of(name: str, entry: Entry, weights: str | os.PathLike[str] | None) -> Path:

@@ -13,7 +13,7 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import torch
@@ -108,9 +108,9 @@ def reconstruct(
     model: str | registry.Model = "longtake-small",
     weights: str | os.PathLike[str] | None = None,
     rule: str | Rule | None = None,
-    reset_every: int | None = None,
+    reset_every: int | Literal["auto"] | None = "auto",
     reset_when: str | ResetTrigger | None = None,
-    join: str = "exact",
+    join: str | None = None,
     loop_closure: bool = False,
     window: int | None = None,
     budget: int | None = None,
@@ -142,9 +142,11 @@ def reconstruct(
     model: a name of `longtake models` or a loaded model, which has its `weights`, `size`, `device` and
         `precision` already.
     rule: for models with a recurrent memory, how it is written; by default ttt3r.
-    reset_every: start the memory over every so many frames, chaining the poses.
+    reset_every: start the memory over every so many frames, chaining the poses; "auto" as is best for the model; None
+        never.
     reset_when: start it over by what is seen, in words such as spent:30 or cut (longtake.continuity.trigger).
-    join: how the chunks between resets meet: exact, scale or sim3 (longtake.continuity.joining).
+    join: how the chunks between resets meet: exact, scale or sim3 (longtake.continuity.joining); by default as is best
+        for the model.
     loop_closure: recognise places that were seen before and correct poses, path and cloud at the end (extra `eval`).
     window, budget: bounds of memories that grow with the take; see `Model.streams`.
     camera: "head" takes poses from the model, "solve" solves them from its points (extra `solve`).
@@ -196,9 +198,9 @@ def reconstruct(
         intrinsics=intrinsics,
     )
     options = {
-        "reset_every": reset_every,
+        "reset_every": stream.reset_every,
         "reset_when": stream.describe()["reset_when"],
-        "join": join,
+        "join": stream.join,
         "loop_closure": loop_closure,
         "window": window,
         "budget": budget,

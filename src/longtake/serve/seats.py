@@ -25,7 +25,7 @@ def seat_take(streams: Streams, seat: int, take: Stream) -> None:
 def take_from(streams: Streams, seat: int, model: Model) -> Stream:
     """Return a copy of the take in a seat, to be saved or stepped alone."""
     index = torch.tensor([seat], device=streams.device)
-    take = model.stream(streams.rule, reset_every=streams.reset_every)
+    take = model.stream(streams.rule, reset_every=streams.reset_every, join=streams.join)
     take.state = streams.state.pick(index)
     take.watch.memory = {name: tensor[index] for name, tensor in streams.watch.memory.items()}
     take.frames = [streams.frames[seat]]

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Literal, Self
 
 from longtake.errors import InputError, MissingExtra, OutputError
 from longtake.registry import Model
@@ -32,7 +32,7 @@ class Service:
         host: str = "127.0.0.1",
         port: int = 8765,
         rule: str | None = None,
-        reset_every: int | None = None,
+        reset_every: int | Literal["auto"] | None = "auto",
         limits: Limits | None = None,
         states: Path | None = None,
         certificate: Path | None = None,

@@ -12,7 +12,7 @@ import time
 import traceback
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -46,7 +46,7 @@ class Worker:
         metrics: Metrics,
         *,
         rule: str | None,
-        reset_every: int | None,
+        reset_every: int | Literal["auto"] | None,
     ) -> None:
         """Raises CapabilityError for a model whose memory grows: a service has no last frame."""
         if not model.capabilities.bounded:
@@ -228,8 +228,8 @@ class Worker:
 
     def _resumed(self, hello: Hello) -> Stream:
         take = self.model.resume(self.states.find(hello.token, hello.resume))
-        ours = (self.streams.rule.name, self.streams.reset_every)
-        if not isinstance(take, Stream) or (take.rule.name, take.reset_every) != ours:
+        ours = (self.streams.rule.name, self.streams.reset_every, self.streams.join)
+        if not isinstance(take, Stream) or (take.rule.name, take.reset_every, take.join) != ours:
             raise InputError(f"this take was kept under another rule than {ours[0]}, or other resets; begin a new one")
         return take
 

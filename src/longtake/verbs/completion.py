@@ -13,7 +13,7 @@ Shell = Literal["bash", "zsh", "fish"]
 VALUES = {  # of flags whose values are few and can be told without starting torch
     "--camera": "head solve",
     "--device": "auto cpu cuda mps",
-    "--format": "ply colmap colmap-bin nerfstudio glb splat tum kitti euroc png16 npz rrd",
+    "--format": "ply colmap colmap-bin nerfstudio glb mesh splat tum kitti euroc png16 npz rrd",
     "--join": "exact scale sim3",
     "--layout": "rgbd tum bonn 7scenes scannet kitti kitti-odometry",
     "--model": "longtake-small cut3r-512 cut3r-224 vggt streamvggt point3r fast3r dust3r vggt-small streamvggt-small",

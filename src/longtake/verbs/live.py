@@ -16,9 +16,9 @@ def main(  # noqa: PLR0913
     model: str = "longtake-small",
     weights: Path | None = None,
     rule: str = "ttt3r",
-    reset_every: int | None = None,
+    reset_every: int | Literal["auto"] | None = "auto",
     reset_when: str | None = None,
-    join: Literal["exact", "scale", "sim3"] = "exact",
+    join: Literal["exact", "scale", "sim3"] | None = None,
     intrinsics: tuple[float, float, float, float] | None = None,
     distortion: tuple[float, float, float, float, float] | None = None,
     lens: Path | None = None,
@@ -47,10 +47,12 @@ def main(  # noqa: PLR0913
         model: A name that `longtake models` lists.
         weights: Weight file, for models whose weights are not in the package.
         rule: Update rule of the memory; `longtake rules` lists them.
-        reset_every: Start the memory over every so many frames; the poses are chained.
+        reset_every: Start the memory over every so many frames; the poses are chained. auto is what is best for the
+            model (24 frames for longtake-small), None is never.
         reset_when: Start the memory over by what is seen: spent:N (the rates have added up to N, 60 by default, and the
             confidence is down), cut, or spent:N+cut.
-        join: How the chunks between resets meet: exact (as published), scale (same camera, its scale by depth) or sim3.
+        join: How the chunks between resets meet: exact (as published), scale (same camera, its scale by depth) or sim3;
+            by default scale for longtake-small, exact for the others.
         intrinsics: Focal lengths and centre FX FY CX CY of the camera in pixels of the source, if they are known.
         distortion: With intrinsics: K1 K2 P1 P2 K3 of its lens as OpenCV has them, which is taken out of the frames
             first (with the extra `solve`). Give 0 for what is not known.

@@ -17,9 +17,9 @@ def main(  # noqa: PLR0913
     model: str = "longtake-small",
     weights: Path | None = None,
     rule: str | None = None,
-    reset_every: int | None = None,
+    reset_every: int | Literal["auto"] | None = "auto",
     reset_when: str | None = None,
-    join: Literal["exact", "scale", "sim3"] = "exact",
+    join: Literal["exact", "scale", "sim3"] | None = None,
     loop_closure: bool = False,
     window: int | None = None,
     budget: int | None = None,
@@ -55,10 +55,12 @@ def main(  # noqa: PLR0913
         model: A name that `longtake models` lists.
         weights: Weight file, for models whose weights are not in the package; `hub` downloads the official one.
         rule: Update rule of a recurrent memory, by default ttt3r; `longtake rules` lists them.
-        reset_every: Start the memory over every so many frames; the poses are chained.
+        reset_every: Start the memory over every so many frames; the poses are chained. auto is what is best for the
+            model (24 frames for longtake-small), None is never.
         reset_when: Start the memory over by what is seen: spent:N (the rates have added up to N, 60 by default, and the
             confidence is down), cut, or spent:N+cut.
-        join: How the chunks between resets meet: exact (as published), scale (same camera, its scale by depth) or sim3.
+        join: How the chunks between resets meet: exact (as published), scale (same camera, its scale by depth) or sim3;
+            by default scale for longtake-small, exact for the others.
         loop_closure: Recognise places that were seen before, and correct the poses by them at the end.
         window: Full attention (vggt) reads at most so many frames at once, the first and the newest; by default all.
         budget: A cache (streamvggt) keeps the keys of so many frames at most; by default all.
