@@ -91,7 +91,8 @@ def test_a_run_is_plain_values_and_back(tmp_path: Path) -> None:
 def test_numbers_are_changed_by_name() -> None:
     config = changed(
         TrainConfig(),
-        ["minutes=26", "out=runs/v4", "world.mesh_share=0.2", "compiled=true", "weights.alpha=2", "world.fov=[50, 60]"],
+        ["minutes=26", "out=runs/v4", "world.mesh_share=0.2", "compiled=true", "weights.alpha=2"]
+        + ["world.fov=[50, 60]"],
     )
     wanted = replace(TrainConfig(), minutes=26.0, out=Path("runs/v4"), compiled=True)
     wanted = replace(wanted, weights=replace(wanted.weights, alpha=2.0))

@@ -38,6 +38,7 @@ from longtake.training.snapshot import load_learner, save_learner
 from longtake.training.step import Step
 
 LONG = 64  # frames of the longest held-out takes, once takes of training are as long
+REPORT_FRAMES = 40_000  # of a device: steps of long takes report, and look at the clock, after fewer of them
 FEWER = 0.7  # share of the frames of a step that stay when memory runs out
 USUAL_ERROR = 0.15  # of depth and of points: what a confidence that is begun anew says
 
@@ -338,7 +339,8 @@ class Trainer:
             shape = self.step_or_fewer(progress)
             steps, frames = steps + 1, frames + shape.takes * shape.frames * self.crew.size
             reached = self.config.max_steps is not None and self.step_count >= self.config.max_steps
-            if steps < every and self.step_count > 1 and not reached:
+            enough = steps >= every or frames >= REPORT_FRAMES * self.crew.size
+            if not enough and self.step_count > 1 and not reached:
                 continue
             first = first or self.elapsed()
             if self.gpu:
