@@ -93,7 +93,7 @@ def main() -> None:
         if gpu:
             step.capture(pool)
         build = time.perf_counter() - start
-        draw = partial(draw_takes, step.world, shape, device) if shape.windows > 1 else step.draw_batch
+        draw = partial(draw_takes, step.world, shape, device, fast=step.fast) if shape.windows > 1 else step.draw_batch
         render = milliseconds(draw, options.repeats, device)
         whole = milliseconds(step.run, options.repeats, device)
         frames = shape.takes * shape.frames

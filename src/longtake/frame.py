@@ -135,6 +135,7 @@ class Heads:
         None  # (n, 3, 3) in pixels, where a head predicts them; else they are fitted to the points
     )
     written: Tensor | None = None  # (n,) mean rate at which the view was written to the memory, where a rule says so
+    metric_scale: Tensor | None = None  # (n,) metres in one unit of the points, where a head says so
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Heads:
         """Apply a function to every tensor there is."""
@@ -319,6 +320,7 @@ class Prediction:
     camera: str = "head"  # where the pose comes from: head, solve, or why it could not be solved
     tracking_code: Tensor | None = None  # () int64, see `tracking`; stays on the device until it is asked for
     written: Tensor | None = None  # () mean rate at which the frame went into the memory, where an update rule says so
+    metric_scale: Tensor | None = None  # () metres in one unit of the points as this frame has it, where a head says so
     revised: tuple[Prediction, ...] = ()  # new predictions of earlier frames, for families that revise
 
     @property

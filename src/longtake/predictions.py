@@ -91,9 +91,10 @@ def predictions_of(
         intrinsics = intrinsics_from_focal(focal_weiszfeld(heads.points_self), height, width)
     world_from_chunk = world_from_chunk.expand(len(heads.pose), 4, 4)
     world_from_cams = world_from_chunk @ world_from_cam(heads.pose)
-    points_self = heads.points_self
+    points_self, metric_scale = heads.points_self, heads.metric_scale
     if scaled:
         world_from_cams, scale = split_scale(world_from_cams)
+        metric_scale = None if metric_scale is None else metric_scale / scale
         points_self = points_self * scale[:, None, None, None].to(points_self.dtype)
     points = transform(world_from_cams, points_self)
     points_world = transform(world_from_chunk, heads.points_world)  # the head speaks of the chunk's first camera
@@ -119,6 +120,7 @@ def predictions_of(
             camera=cameras[i],
             tracking_code=codes[i],
             written=None if heads.written is None else heads.written[i],
+            metric_scale=None if metric_scale is None else metric_scale[i],
         )
         for i, shown in enumerate(group)
     ]

@@ -45,7 +45,9 @@ def test_without_holes_it_is_the_plain_loss(batch: Batch) -> None:
     answers = _answers(torch.Generator().manual_seed(1), 2, 48, 64, torch.float32)
     truth = _truth(batch, batch.depth, 1)
     for one, other in zip(
-        compute_frame_terms(*answers, *truth, 0.2), compute_masked_frame_terms(*answers, *truth, 0.2), strict=True
+        compute_frame_terms(*answers, *truth, 0.2, 0.1),
+        compute_masked_frame_terms(*answers, *truth, 0.2, 0.1),
+        strict=True,
     ):
         assert torch.allclose(one, other, rtol=1e-5)
 
@@ -56,13 +58,13 @@ def test_each_term_is_the_mean_over_known_pixels(batch: Batch) -> None:
     depth = torch.where(holes, 0.0, batch.depth)
     answers = _answers(torch.Generator().manual_seed(1), 2, 48, 64, torch.float32)
     truth = _truth(batch, depth, 1)
-    terms = compute_masked_frame_terms(*answers, *truth, 0.2)
+    terms = compute_masked_frame_terms(*answers, *truth, 0.2, 0.1)
     scale = torch.stack([d[d > 0].mean() for d in depth[:, 0]])
     known = depth[:, 1] > 0
     wrong = (answers[0].log() - (depth[:, 1] / scale[:, None, None]).log()).abs()
     assert torch.allclose(terms[1], wrong[known].mean(), rtol=1e-5)
     sure = answers[1]
-    assert torch.allclose(terms[0], (sure * wrong - 0.2 * sure.log())[known].mean(), rtol=1e-5)
+    assert torch.allclose(terms[0], (wrong + 0.1 * (sure * wrong - 0.2 * sure.log()))[known].mean(), rtol=1e-5)
     signed = answers[0].log() - truth[0]
     edges = torch.tensor(0.0)
     for s in (1, 2, 4):
@@ -81,7 +83,7 @@ def test_unknown_pixels_have_no_gradient_and_no_nan(batch: Batch) -> None:
     depth[:, 2] = 0  # a frame of which nothing is known
     for t in (1, 2):
         answers = _answers(torch.Generator().manual_seed(1), 2, 48, 64, torch.float32)
-        terms = compute_masked_frame_terms(*answers, *_truth(batch, depth, t), 0.2)
+        terms = compute_masked_frame_terms(*answers, *_truth(batch, depth, t), 0.2, 0.1)
         torch.stack(terms[:6]).sum().backward()
         for answer in answers[:4]:
             assert answer.grad is not None
@@ -97,7 +99,11 @@ def test_the_gradient_is_that_of_the_loss(batch: Batch) -> None:
     truth = (targets.log_depth[1], targets.world[1], targets.flow[1], targets.flow_valid[1])
     answers = _answers(torch.Generator().manual_seed(5), 1, 8, 8, torch.float64)
 
-    def loss(*given: Tensor) -> Tensor:
-        return torch.stack(compute_masked_frame_terms(*given, *truth, 0.2)[:6]).sum()
+    def loss(share: float, *given: Tensor) -> Tensor:
+        return torch.stack(compute_masked_frame_terms(*given, *truth, 0.2, share)[:6]).sum()
 
-    assert torch.autograd.gradcheck(loss, answers)
+    assert torch.autograd.gradcheck(lambda *given: loss(0.0, *given), answers)
+    depth_, sure, world, world_sure, flow = answers  # confidence sees the error without moving it
+    fixed = [x.detach() for x in (depth_, world, flow)]
+    confidences = (sure, world_sure)
+    assert torch.autograd.gradcheck(lambda a, b: loss(0.1, fixed[0], a, fixed[1], b, fixed[2]), confidences)

@@ -84,7 +84,7 @@ def test_windows_of_a_take_are_the_drawn_take() -> None:
         targets = targets if start == 0 else targets.later()
         wanted = sliced(whole, start, start + 4)
         assert torch.equal(targets.flow_valid, wanted.flow_valid)
-        for name in ("log_depth", "world", "first_from_cam", "log_focal", "flow"):
+        for name in ("log_depth", "world", "first_from_cam", "log_focal", "log_scale", "flow"):
             torch.testing.assert_close(getattr(targets, name), getattr(wanted, name), rtol=1e-5, atol=1e-5)
     assert whole.flow_valid[4].any() and whole.flow_valid[8].any(), "or nothing of the sort was tested"
     back = inverse(batch.world_from_cam[:, 1]) @ batch.world_from_cam[:, -1]
@@ -132,8 +132,8 @@ def test_every_pass_begins_anew() -> None:
     assert step.parts["rate_last"] < 1 and step.parts["rate_first"] < 1
 
 
-def held(shape: Shape) -> int:
-    """The most bytes that backward passes kept at a time during one step."""
+def held(shape: Shape, *, brief: bool | None = None) -> int:
+    """The most bytes that backward passes kept at a time during one step, or during a rehearsal."""
     _, _, step = step_of(shape)
     now, most = 0, 0
 
@@ -150,7 +150,10 @@ def held(shape: Shape) -> int:
         now -= size
 
     with torch.autograd.graph.saved_tensors_hooks(Kept, lambda kept: kept.tensor):
-        step.run()
+        if brief is None:
+            step.run()
+        else:
+            step.rehearse(1, brief=brief)
     assert now == 0, "a window's tensors outlive it"
     return most
 
@@ -159,6 +162,17 @@ def test_memory_is_that_of_one_window_however_long_the_take() -> None:
     window, four, whole = held(Shape(1, 3, 32, 48)), held(Shape(1, 12, 32, 48, 3)), held(Shape(1, 12, 32, 48))
     assert four < 1.05 * window
     assert whole > 3 * window
+
+
+@pytest.mark.parametrize("window", [0, 8])
+def test_a_brief_rehearsal_does_everything_and_needs_the_memory_of_two_frames(window: int) -> None:
+    shape = Shape(1, 16, 32, 48, window)
+    two, brief, whole = held(Shape(1, 2, 32, 48)), held(shape, brief=True), held(shape, brief=False)
+    assert brief < 1.05 * two
+    assert whole > 3 * brief
+    _, _, step = step_of(shape)
+    step.rehearse(1, brief=True)
+    assert step.shape == shape, "the step itself stays as it was"
 
 
 def test_takes_that_are_no_whole_number_of_windows_are_refused() -> None:

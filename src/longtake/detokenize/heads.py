@@ -7,6 +7,7 @@ predicted focal length, so that straight walls stay straight, and whose colour h
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -19,6 +20,9 @@ from longtake.frame import PATCH, Exchange, Heads
 from longtake.geometry.activations import activate_confidence, activate_points, activate_pose, activate_rgb
 from longtake.geometry.camera import pixel_grid
 from longtake.nn import ConditionedBlock, Mlp, rope_table
+
+CONFIDENCES = (1, 5)  # channels of the conv head's map: of depth, of world points
+USUAL_METRES = 2.2  # in a unit, the mean depth of a first frame: the geometric mean over the world that training draws
 
 
 class WorldTokens(nn.Module):
@@ -101,12 +105,29 @@ class ConvHeads(nn.Module):
         hidden: tuple[int, int, int, int],
         *,
         confidence_limit: float = 50.0,
+        metric_scale: bool = False,
     ) -> None:
         super().__init__()
         self.dense = ConvHead(width, 6, stem, hidden)
         self.pose = Mlp(width, 4 * width, 7)
         self.focal = Mlp(2 * width, width, 1)
         self.confidence_limit = confidence_limit
+        self.scale = Mlp(2 * width, width, 1) if metric_scale else None
+        if self.scale is not None and not self.scale.fc2.weight.is_meta:
+            with torch.no_grad():
+                self.scale.fc2.weight.zero_()
+                self.scale.fc2.bias.fill_(math.log(USUAL_METRES))
+
+    @torch.no_grad()
+    def begin_confidence(self, confidence: float) -> None:
+        """Forget what was learned of confidence: this number > 1 everywhere, for training to go on from.
+
+        On its floor the exponential has no gradient left, so what has been there for long can only be begun anew.
+        """
+        for channel in CONFIDENCES:
+            rows = slice(4 * channel, 4 * channel + 4)  # each channel's four pixels of a cell
+            self.dense.out.weight[rows].zero_()
+            self.dense.out.bias[rows].fill_(math.log(confidence - 1))  # pyright: ignore[reportOptionalSubscript]
 
     def forward(self, exchange: Exchange) -> Heads:
         """Read all outputs from one exchange of n views."""
@@ -121,7 +142,13 @@ class ConvHeads(nn.Module):
             points_world=activate_points(dense[..., 2:5].clamp(-5, 5)),
             confidence_world=activate_confidence(dense[..., 5].clamp(max=20), high=self.confidence_limit),
             pose=activate_pose(self.pose_raw(z)),
+            metric_scale=None if self.scale is None else self.log_scale(z).clamp(-7, 7).exp(),
         )
+
+    def log_scale(self, z: Tensor) -> Tensor:
+        """Logarithm of the metres in a unit, (n,), from the pose token and the mean image token."""
+        assert self.scale is not None
+        return _wide(self.scale(torch.cat((z[:, 0], z[:, 1:].mean(1)), -1)))[:, 0]
 
     def pose_raw(self, z: Tensor) -> Tensor:
         """Raw pose (n, 7); the identity is the origin of what the layer has to learn."""

@@ -62,6 +62,7 @@ class Cut3rConfig(PlainConfig):
     square_ok: bool = False  # whether square images stay square (the published loader makes them 4:3)
     square_crop: bool = False  # the middle square of image_size pixels, as the published 224-pixel models see it
     is_metric: bool = True
+    metric_scale: bool = False  # conv head: whether it also says how many metres a unit has
 
     def __post_init__(self) -> None:
         """Refuse numbers that no model can be built from. Raises CheckpointError."""
@@ -148,7 +149,7 @@ class Cut3r(nn.Module):
         if c.head == "conv":
             if c.stem is None:
                 raise CheckpointError("head='conv' needs a stem: its finer maps are the head's skips")
-            return ConvHeads(c.decoder_width, c.stem, c.conv_widths)
+            return ConvHeads(c.decoder_width, c.stem, c.conv_widths, metric_scale=c.metric_scale)
         if c.head not in ("dpt", "linear"):
             raise CheckpointError(f"head={c.head!r}; there are dpt, linear and conv")
         return PublishedHeads(

@@ -12,7 +12,7 @@ from longtake.evaluation.summary import TakeFigures, summarize
 from longtake.geometry.pose import inverse, world_from_cam
 from longtake.synthetic.config import WorldConfig
 from longtake.synthetic.world import Batch, make_batch
-from longtake.training.step import Learner
+from longtake.training.step import Learner, Walk
 
 SHOWN = ("abs_rel", "const", "delta", "rotation_ratio", "direction", "ate_over_spread", "focal_error")
 SEED = 2**31 - 7  # no training rank starts here
@@ -55,4 +55,27 @@ class HeldOut:
                 for i in range(len(depth))
             ]
         )
-        return {name: getattr(summary, name) for name in SHOWN}
+        return {name: getattr(summary, name) for name in SHOWN} | self._more(walk)
+
+    def _more(self, walk: Walk) -> dict[str, float]:
+        """What needs more than depth and poses: whether confidence is right, and metric scale.
+
+        surest_half: error of the surest half of each take's pixels over that of all, 1 for a confidence that says
+        nothing. scale_error: median error in percent of the metres that the last frame says a unit has; scale_const:
+        that of the one number that suits these takes best.
+        """
+        said = torch.stack([heads.points_self[:, ::4, ::4, 2] for heads in walk.heads], 1).float()
+        sure = torch.stack([heads.confidence_self[:, ::4, ::4] for heads in walk.heads], 1).float().flatten(1)
+        error = (said / self.batch.depth[..., ::4, ::4]).log().flatten(1)
+        error = (error - error.median(1, keepdim=True).values).abs()
+        # Equal confidences are in no order; the noise is far below what would matter.
+        noise = torch.rand(sure.shape, generator=torch.Generator().manual_seed(0)).to(sure.device)
+        order = (sure + 1e-6 * noise).argsort(1, descending=True)[:, : sure.shape[1] // 2]
+        more = {"surest_half": float((error.gather(1, order).mean(1) / error.mean(1)).mean())}
+        scale = walk.heads[-1].metric_scale
+        if scale is not None:
+            true = self.batch.depth[:, 0].mean((-2, -1))
+            more["scale_error"] = float((scale.float() / true - 1).abs().median()) * 100
+            guesses = true[:, None] / true - 1
+            more["scale_const"] = float(guesses.abs().median(1).values.min()) * 100
+        return more

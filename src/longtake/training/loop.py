@@ -11,8 +11,10 @@ import gc
 import json
 import math
 import os
+import subprocess
 import time
 import zlib
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -35,6 +37,11 @@ from longtake.training.shapes import Shape, shape_of
 from longtake.training.snapshot import load_learner, save_learner
 from longtake.training.step import Step
 
+LONG = 64  # frames of the longest held-out takes, once takes of training are as long
+REPORT_FRAMES = 40_000  # of a device: steps of long takes report, and look at the clock, after fewer of them
+FEWER = 0.7  # share of the frames of a step that stay when memory runs out
+USUAL_ERROR = 0.15  # of depth and of points: what a confidence that is begun anew says
+
 
 @dataclass(frozen=True, slots=True)
 class TrainConfig:
@@ -42,6 +49,7 @@ class TrainConfig:
 
     out: Path = Path("runs/train")
     minutes: float = 20.0  # budget after the start of the process, compilation included
+    progress: float = 0.0  # share of the whole training that went before: of one that goes on after a failure
     curriculum: str = "standard"
     stages: tuple[Stage, ...] = ()  # in place of the named curriculum
     frames_per_step: int = 1024  # of 160 x 128 pixels on each device; other sizes get as many pixels
@@ -55,7 +63,10 @@ class TrainConfig:
     seed: int = 0
     precision: str = "bf16"  # bf16, or float32
     compiled: bool = False  # torch.compile the parts, on a GPU: minutes at the start, then about twice the speed
+    captured: bool = True  # as CUDA graphs, on a GPU
+    kernel: bool = True  # rays by the hand-written kernel, on a GPU
     resume: Path | None = None  # weights to go on from; the optimiser warms up again
+    new_confidence: bool = False  # begin the confidence anew; for weights in which it is on its floor
     start_stage: int = 0
     look_every: float = 60.0  # seconds between looks at the held-out takes
     held_out: int = 32  # takes
@@ -101,13 +112,15 @@ class Trainer:
     """Holds what a run needs and walks it."""
 
     def __init__(self, config: TrainConfig, model_config: Any) -> None:
-        self.begun, self.begun_log = time.monotonic(), False
+        self.begun, self.begun_log = time.monotonic(), config.progress > 0
         self.config, self.crew = config, Crew()
         device = self.crew.device
         torch.manual_seed(config.seed)  # the same weights everywhere
         self.learner = make_learner(model_config).to(device)
         if config.resume is not None:
             load_learner(self.learner, config.resume)
+        if config.new_confidence:
+            self.learner.begin_confidence(config.weights.alpha / USUAL_ERROR)
         self.flat = FlatParameters([self.learner])
         self.optimiser = self.flat.optimiser(config.rate, config.decay, muon=config.muon)
         self.average = Average(self.flat, config.average)
@@ -122,10 +135,14 @@ class Trainer:
             self.learner.compile_parts()
         stages = config.stages or CURRICULA[config.curriculum]
         self.schedule = Schedule(stages, config.rate, config.warmup, config.flat, index=config.start_stage)
+        while self.schedule.advance(config.progress, math.inf):  # stages that were over before
+            pass
         first = shape_of(self.schedule.stage, 0, config.frames_per_step)
         self.ready = Ready(config.out / "precompile.log", first) if config.compiled and self.gpu else None
+        self.compiler: subprocess.Popen[bytes] | None = None
         self.steps: dict[tuple[Shape, float, float, float], Step] = {}
         self.step_count, self.frame_count = 0, 0
+        self.frames_per_step = config.frames_per_step  # fewer once memory ran out
         self.flow_ratio = 1.0
         self.sums: dict[str, Tensor] = {}
         self.held: list[HeldOut] = []
@@ -147,7 +164,7 @@ class Trainer:
 
     def step_for(self, stage: Stage, turn: int) -> Step:
         """The step of a shape, captured when first met."""
-        shape = shape_of(stage, turn, self.config.frames_per_step)
+        shape = shape_of(stage, turn, self.frames_per_step)
         key = (shape, stage.gated, stage.filtered, stage.damped)
         if key not in self.steps:
             before = time.monotonic()
@@ -162,9 +179,10 @@ class Trainer:
                 damped_share=stage.damped,
                 precision=self.precision,
                 compiled=self.config.compiled and self.gpu,
+                kernel=self.config.kernel and self.gpu,
             )
-            if self.gpu and self.learner.captured:
-                step.capture(self.pool)
+            if self.gpu and self.learner.captured and self.config.captured:
+                step.capture(self.pool, brief=bool(self.steps))
             self.steps[key] = step
             size = {"takes": shape.takes, "take": shape.frames, "height": shape.height, "width": shape.width}
             self.log({"event": "shape", **size, "took": time.monotonic() - before})
@@ -173,7 +191,7 @@ class Trainer:
     def drop_steps(self) -> None:
         """Free the graphs of a stage that is over."""
         self.steps.clear()
-        gc.collect()  # graphs lie in reference cycles: their memory would stay beside the next stage's
+        gc.collect()  # nothing of a step is known to lie in a cycle (a test looks), but what torch keeps may
         if self.gpu:
             torch.cuda.synchronize()
             torch.cuda.empty_cache()
@@ -190,7 +208,7 @@ class Trainer:
         several = self.crew.size >= len(stage.sizes)
         turn = self.crew.rank if several else self.step_count + self.crew.rank
         if self.ready is not None and not several:
-            sizes = [shape_of(stage, i, self.config.frames_per_step) for i in range(len(stage.sizes))]
+            sizes = [shape_of(stage, i, self.frames_per_step) for i in range(len(stage.sizes))]
             turns = self.ready.turns(sizes)
             turn = turns[turn % len(turns)]
         step = self.step_for(stage, turn)
@@ -206,6 +224,39 @@ class Trainer:
         self.step_count += 1
         self.frame_count += step.shape.takes * step.shape.frames * self.crew.size
         return step.shape
+
+    def step_or_fewer(self, progress: float) -> Shape:
+        """One update; where memory runs out, of fewer frames from then on. Raises OutOfMemoryError for one take."""
+        while True:
+            try:
+                return self.train_step(progress)
+            except torch.OutOfMemoryError:
+                if self.crew.size > 1 or self.frames_per_step == 1 or self.smallest():
+                    raise  # others would wait for this process, or there is nothing left to leave out
+            # Outside of the handler: the error holds the frames of the calls, and they what filled the memory.
+            self.drop_steps()
+            self.frames_per_step = max(1, int(self.frames_per_step * FEWER))
+            self.log({"event": "memory", "frames_per_step": self.frames_per_step})
+            self.begin_compiling()
+
+    def smallest(self) -> bool:
+        """Whether a step is a single take."""
+        return shape_of(self.schedule.stage, 0, self.frames_per_step).takes == 1
+
+    def begin_compiling(self) -> None:
+        """Compile all sizes but the first in a process of its own, if anything is compiled."""
+        if not (self.config.compiled and self.gpu):
+            return
+        stages = self.schedule.stages[self.schedule.index :]
+        shapes = later_shapes(stages, self.frames_per_step)
+        if self.compiler is not None and self.compiler.poll() is None:
+            self.compiler.terminate()
+            self.compiler.wait()
+        path = self.config.out / "precompile.log"
+        self.ready = Ready(path, shape_of(stages[0], 0, self.frames_per_step))
+        self.compiler = None
+        if shapes and not self.crew.rank:
+            self.compiler = start(self.learner.model.config, shapes, path)
 
     def report(self, steps: int, seconds: float, frames: int, progress: float) -> None:
         """Means since the last report; the flow ratio drives the curriculum."""
@@ -224,6 +275,7 @@ class Trainer:
                 "stage": self.schedule.index,
                 "take": stage.frames,
                 "rate": self.rate(progress),
+                "progress": progress,
                 "frames_per_second": frames / seconds,
                 "flow_ratio": self.flow_ratio,
                 **{k: v for k, v in parts.items() if k not in ("flow", "flow_zero")},
@@ -236,40 +288,59 @@ class Trainer:
         """Figures of the averaged weights on held-out takes, and weights to disk (rank 0)."""
         if self.crew.rank:
             return
-        stage = self.schedule.stages[0].sizes[0]
+        size, takes = self.schedule.stages[0].sizes[0], self.config.held_out
         if not self.held:
-            self.held = [HeldOut(self.config.held_out, frames, stage, self.crew.device) for frames in (8, 16)]
+            self.held = [HeldOut(takes, frames, size, self.crew.device) for frames in (8, 16)]
+        if len(self.held) < 3 and self.schedule.stage.frames >= LONG and self.learner.carries:
+            self.held.append(HeldOut(max(1, takes // 4), LONG, size, self.crew.device))
         self.average.swap()
         for held in self.held:
-            for rule, gated in self.learner.looks.items():
+            rules = list(self.learner.looks.items())
+            for rule, gated in rules if held.frames < LONG else rules[-1:]:  # long looks take seconds
                 figures = held.figures(self.learner, gated=gated, precision=self.precision)
                 self.log({"event": "held-out", "take": held.frames, "rule": rule, **figures})
+        self.average.swap()
+        self.save()
+
+    def save(self) -> None:
+        """Weights to disk."""
+        save_learner(self.learner, self.config.out / "last.safetensors")
+        self.average.swap()
         save_learner(self.learner, self.config.out / "average.safetensors")
         self.average.swap()
-        save_learner(self.learner, self.config.out / "last.safetensors")
+        self.log({"event": "saved"})
 
     def run(self) -> None:
         """Train until the budget is spent; always ends with a look and weights on disk."""
-        budget = self.config.minutes * 60
         try:
             self.config.out.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise OutputError(f"{self.config.out}: {error.strerror}. Give --out a folder that can be made.") from error
+        try:
+            self._run(self.config.minutes * 60)
+        except Exception:
+            self.drop_steps()
+            with suppress(Exception):  # what failed first is what is said
+                if self.step_count and not self.crew.rank:
+                    self.save()
+            raise
+        self.log({"event": "end"})
+        self.crew.close()
+
+    def _run(self, budget: float) -> None:
         parameters = sum(p.numel() for p in self.learner.model.parameters())
-        stages = self.schedule.stages[self.schedule.index :]
-        shapes = later_shapes(stages, self.config.frames_per_step)
-        if self.config.compiled and self.gpu and shapes and not self.crew.rank:
-            start(self.learner.model.config, shapes, self.config.out / "precompile.log")
+        self.begin_compiling()
         self.log({"event": "start", "parameters": parameters, "devices": self.crew.size, "torch": torch.__version__})
         last_report, last_look, steps, frames = time.monotonic(), time.monotonic(), 0, 0
         stop, every = False, 25 if self.gpu else 5
         first = 0.0  # seconds until the first step was done: compiling is no progress
-        progress = 0.0
+        progress = before = self.config.progress
         while not stop:
-            shape = self.train_step(progress)
+            shape = self.step_or_fewer(progress)
             steps, frames = steps + 1, frames + shape.takes * shape.frames * self.crew.size
             reached = self.config.max_steps is not None and self.step_count >= self.config.max_steps
-            if steps < every and self.step_count > 1 and not reached:
+            enough = steps >= every or frames >= REPORT_FRAMES * self.crew.size
+            if not enough and self.step_count > 1 and not reached:
                 continue
             first = first or self.elapsed()
             if self.gpu:
@@ -278,7 +349,7 @@ class Trainer:
             self.report(steps, now - last_report, frames, progress)
             progress, over, look = self.crew.tell(
                 [
-                    (self.elapsed() - first) / max(budget - first, 1.0),
+                    before + (1 - before) * (self.elapsed() - first) / max(budget - first, 1.0),
                     float(self.elapsed() > budget or reached),
                     float(now - last_look > self.config.look_every),
                 ]
@@ -291,8 +362,6 @@ class Trainer:
                 self.drop_steps()
                 self.guard.new_stage()
             last_report, steps, frames = time.monotonic(), 0, 0
-        self.log({"event": "end"})
-        self.crew.close()
 
 
 def _brief(value: Any) -> Any:

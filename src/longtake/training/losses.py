@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The training loss: depth, world points, pose, focal length, and flow to the previous frame.
 
-Confidence-weighted terms follow DUSt3R (arXiv 2312.14132): c * error - alpha * log c. The flow head exists only in
-training: matching appears in a sudden transition, and flow shows it before any pose figure does.
+Confidence learns by the term of DUSt3R (arXiv 2312.14132), c * error - alpha * log c, least at c = alpha / error.
+There it also weighs the error. Here the error stands beside it, unweighed, and confidence sees it without a gradient:
+what depth and points learn does not depend on how sure the model is, and hard pixels are not given up. The flow head
+exists only in training: matching appears in a sudden transition, and flow shows it before any pose figure does.
 """
 
 from __future__ import annotations
@@ -34,7 +36,11 @@ class LossWeights:
     step: float = 0.5  # the same pose errors between consecutive frames
     focal: float = 0.3
     flow: float = 20.0
-    alpha: float = 0.2  # reward for confidence
+    scale: float = 0.3  # log of metres a unit, where the model says it
+    confidence: float = 0.1
+    # c = alpha / error, and c lies between 1 and 50: errors of .02 to 1 are inside. Versions 1 to 3 had .2, and errors
+    # beyond it at the start, so that c went to its floor and stayed there.
+    alpha: float = 1.0
 
 
 class FlowHead(nn.Module):
@@ -79,6 +85,7 @@ def compute_loss(
             targets.flow[t],
             targets.flow_valid[t],
             weights.alpha,
+            weights.confidence,
         )
         for t, (head, now) in enumerate(zip(heads, flow, strict=True))
     ]
@@ -99,6 +106,7 @@ def compute_loss(
     true_steps = inverse(true_poses[:-1]) @ true_poses[1:]
     step_translation, step_rotation = _pose_errors(own_steps, true_steps)
     focal = (log_focal.float() - targets.log_focal).abs().mean()
+    scale = _scale_error(heads, targets)
     total = (
         weights.depth * depth.mean()
         + weights.edges * edges.mean()
@@ -108,6 +116,7 @@ def compute_loss(
         + weights.step * (weights.translation * step_translation + weights.rotation * step_rotation)
         + weights.focal * focal
         + weights.flow * flow_error
+        + weights.scale * (0.0 if scale is None else scale)
     )
     at_rest = torch.eye(4, device=poses.device).expand_as(poses[1:])
     parts = {
@@ -124,6 +133,8 @@ def compute_loss(
         "flow_zero": zero_sum.sum() / count,
         "rotation_identity": _pose_errors(at_rest, true_poses[1:])[1],
     }
+    if scale is not None:
+        parts["scale"] = scale
     return total, {name: part.detach() for name, part in parts.items()}
 
 
@@ -138,6 +149,7 @@ def compute_frame_terms(
     true_flow: Tensor,
     flow_valid: Tensor,
     alpha: float,
+    share: float,
 ) -> FrameTerms:
     """The terms of B views that look at pixels, in the order of FrameTerms. Shapes as in `Targets` without time."""
     error = depth.float().log() - true_log_depth
@@ -150,10 +162,10 @@ def compute_frame_terms(
     # The logarithm keeps one wild point, which the exponential head makes easily, from outweighing all others.
     world_error = ((world.float() - true_world).norm(dim=-1) * nearness).log1p()
     return (
-        _confident(error.abs(), confidence.float(), alpha),
+        confident(error.abs(), confidence.float(), alpha, share).mean(),
         error.abs().mean(),
         edges,
-        _confident(world_error, world_confidence.float(), alpha),
+        confident(world_error, world_confidence.float(), alpha, share).mean(),
         world_error.mean(),
         torch.where(flow_valid, (flow.float() - true_flow).norm(dim=-1), 0.0).sum(),
         torch.where(flow_valid, true_flow.norm(dim=-1), 0.0).sum(),
@@ -161,8 +173,18 @@ def compute_frame_terms(
     )
 
 
-def _confident(error: Tensor, confidence: Tensor, alpha: float) -> Tensor:
-    return (confidence * error - alpha * confidence.log()).mean()
+def confident(error: Tensor, confidence: Tensor, alpha: float, share: float) -> Tensor:
+    """error + share * (confidence * error - alpha * log confidence), elementwise; confidence moves no error.
+
+    For pixels that look alike the second term is smallest where confidence = alpha / (their mean error).
+    """
+    return error + share * (confidence * error.detach() - alpha * confidence.log())
+
+
+def _scale_error(heads: Sequence[Heads], targets: Targets) -> Tensor | None:
+    """Mean of |log said - log true| metres a unit over all frames; None where the model does not say it."""
+    said = [head.metric_scale for head in heads if head.metric_scale is not None]
+    return (torch.stack(said).float().log() - targets.log_scale).abs().mean() if said else None
 
 
 def _pose_errors(ours: Tensor, true: Tensor) -> tuple[Tensor, Tensor]:

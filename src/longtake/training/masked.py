@@ -13,7 +13,7 @@ from torch import Tensor
 
 from longtake.geometry.camera import unproject
 from longtake.geometry.pose import inverse, transform
-from longtake.training.losses import FrameTerms
+from longtake.training.losses import FrameTerms, confident
 from longtake.training.targets import FLOW_STRIDE, Targets, backward_flow, make_targets
 
 
@@ -48,6 +48,7 @@ def compute_masked_frame_terms(  # noqa: PLR0913
     true_flow: Tensor,
     flow_valid: Tensor,
     alpha: float,
+    share: float,
 ) -> FrameTerms:
     """`losses.compute_frame_terms`, where pixels with true_log_depth = nan count for nothing. 0 if there are no others.
 
@@ -66,19 +67,15 @@ def compute_masked_frame_terms(  # noqa: PLR0913
     apart = torch.where(known[..., None], _wide(world) - true_world, 1.0)
     world_error = (apart.norm(dim=-1) * nearness).log1p()
     return (
-        _mean(_confident(error.abs(), _wide(confidence), alpha), known),
+        _mean(confident(error.abs(), _wide(confidence), alpha, share), known),
         _mean(error.abs(), known),
         edges,
-        _mean(_confident(world_error, _wide(world_confidence), alpha), known),
+        _mean(confident(world_error, _wide(world_confidence), alpha, share), known),
         _mean(world_error, known),
         torch.where(flow_valid, (_wide(flow) - true_flow).norm(dim=-1), 0.0).sum(),
         torch.where(flow_valid, true_flow.norm(dim=-1), 0.0).sum(),
         flow_valid.sum().float(),
     )
-
-
-def _confident(error: Tensor, confidence: Tensor, alpha: float) -> Tensor:
-    return confidence * error - alpha * confidence.log()
 
 
 def _mean(values: Tensor, known: Tensor) -> Tensor:

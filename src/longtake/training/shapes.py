@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from longtake.errors import InputError
 from longtake.training.schedule import Stage
@@ -34,6 +34,11 @@ class Shape:
     def windows(self) -> int:
         """How many windows a take has."""
         return max(1, self.frames // self.window) if self.window else 1
+
+    @property
+    def brief(self) -> Shape:
+        """As many takes and pixels, and as few frames as do everything once: two, or two windows of two."""
+        return replace(self, frames=2, window=0) if self.windows == 1 else replace(self, frames=4, window=2)
 
 
 def shape_of(stage: Stage, turn: int, frames_per_step: int) -> Shape:

@@ -8,6 +8,7 @@ Takes of several windows have three: one draws, one walks the first window, one 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, ClassVar
@@ -55,6 +56,10 @@ class Learner(nn.Module):
         super().__init__()
         self.model = model
         self.flow = FlowHead(model.config.decoder_width)
+
+    def begin_confidence(self, confidence: float) -> None:
+        """Let confidence be this number everywhere, for training to go on from."""
+        self.model.heads.begin_confidence(confidence)  # type: ignore[operator]
 
     def compile_parts(self) -> None:
         """Compile the parts that repeat, each for the sizes it meets: takes of a step, and pixels of a frame.
@@ -126,12 +131,14 @@ class Step:
         damped_share: float = 0.0,
         precision: torch.dtype | None,
         compiled: bool = False,
+        kernel: bool = True,
     ) -> None:
         if not learner.carries and shape.windows > 1:
             shape = replace(shape, frames=shape.window)
         self.learner, self.shape, self.world, self.weights = learner, shape, world, weights
         self.gradients, self.precision = gradients, precision
         self.shares = (gated_share, filtered_share, damped_share)
+        self.fast = kernel and gradients.is_cuda
         self.frame_terms = compiled_frame_terms() if compiled else None
         self.parts: dict[str, Tensor] = {}
         self.drawn: Drawn | None = None  # of takes of several windows
@@ -144,7 +151,7 @@ class Step:
         s = self.shape
         device = self.gradients.device
         with torch.no_grad():
-            batch = make_batch(self.world, s.takes, s.frames, s.height, s.width, device, fast=device.type == "cuda")
+            batch = make_batch(self.world, s.takes, s.frames, s.height, s.width, device, fast=self.fast)
             return batch, make_targets(batch.depth, batch.world_from_cam, batch.intrinsics)
 
     def forward_backward(self) -> None:
@@ -166,7 +173,7 @@ class Step:
 
     def draw(self) -> None:
         """Fresh takes of several windows."""
-        self.drawn = draw_takes(self.world, self.shape, self.gradients.device)
+        self.drawn = draw_takes(self.world, self.shape, self.gradients.device, fast=self.fast)
         self.rules = draw_rules(self.shape.takes, *self.shares, self.gradients.device)
 
     def first_window(self) -> None:
@@ -214,16 +221,34 @@ class Step:
             "rate_last": walk.rate[-1].mean(),
         }
 
-    def capture(self, pool: Any = None, warm_ups: int = 3) -> None:
+    def rehearse(self, passes: int = 3, *, brief: bool = False) -> None:
+        """Do whatever a graph cannot hold: compile, load kernels, make constants.
+
+        brief: draw whole takes, and walk two frames of such takes. A whole pass takes as much memory again as the
+        graphs that are there already, which is what ended a run at its fourth size (docs/training.md).
+        """
+        walked = self
+        if brief:
+            walked = copy(self)
+            walked.shape = self.shape.brief
+            if self.shape.windows > 1:
+                self.draw()
+                self.drawn = None
+            else:
+                self.draw_batch()
+        for _ in range(passes):
+            walked.forward_backward()
+
+    def capture(self, pool: Any = None, *, brief: bool = False) -> None:
         """Record the pass as CUDA graphs; afterwards `run` replays them with new random takes.
 
-        pool: memory that graphs share (torch.cuda.graph_pool_handle); they must not run at the same time.
+        pool: memory that graphs share (torch.cuda.graph_pool_handle); they must not run at the same time. brief: see
+        `rehearse`; for all but the first graphs of a pool.
         """
         side = torch.cuda.Stream()
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):
-            for _ in range(warm_ups):
-                self.forward_backward()
+            self.rehearse(brief=brief)
         torch.cuda.current_stream().wait_stream(side)
         torch.cuda.synchronize()
         graphs = []

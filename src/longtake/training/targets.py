@@ -15,6 +15,7 @@ from longtake.geometry.camera import unproject
 from longtake.geometry.pose import inverse, transform
 
 FLOW_STRIDE = 4  # pixels between flow samples
+OF_A_TAKE = ("log_focal", "log_scale")  # targets without time
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,13 +26,14 @@ class Targets:
     world: Tensor  # (T, B, H, W, 3) in the first camera
     first_from_cam: Tensor  # (T, B, 4, 4)
     log_focal: Tensor  # (B,) logarithm of focal / longest side
+    log_scale: Tensor  # (B,) logarithm of the metres in a unit
     flow: Tensor  # (T, B, H / 4, W / 4, 2) displacement to the previous frame / longest side
     flow_valid: Tensor  # (T, B, H / 4, W / 4) bool; false everywhere in frame 0
 
     def later(self) -> Targets:
         """Without the first frame, to which the flow of the second still leads."""
-        timed = {f.name: getattr(self, f.name)[1:] for f in fields(self) if f.name != "log_focal"}
-        return Targets(**timed, log_focal=self.log_focal)
+        timed = {f.name: getattr(self, f.name)[1:] for f in fields(self) if f.name not in OF_A_TAKE}
+        return Targets(**timed, **{name: getattr(self, name) for name in OF_A_TAKE})
 
 
 def make_targets(depth: Tensor, world_from_cam: Tensor, intrinsics: Tensor) -> Targets:
@@ -60,6 +62,7 @@ def make_window_targets(depth: Tensor, first_from_cam: Tensor, intrinsics: Tenso
         world=timed(world / scale[:, None, None, None, None]),
         first_from_cam=pose.transpose(0, 1),
         log_focal=(intrinsics[:, 0, 0] / max(height, width)).log(),
+        log_scale=scale.log(),
         flow=timed(flow),
         flow_valid=timed(valid),
     )

@@ -50,6 +50,10 @@ class FullLearner(Learner):
             last.weight.mul_(0.1)
             last.bias.copy_(torch.tensor([0, 0, 0, 0, 0, 0, 1, ANGLE, ANGLE]) / model.camera_head.rounds)
 
+    def begin_confidence(self, confidence: float) -> None:
+        """Raises CapabilityError: there are no weights of these models whose confidence would have to."""
+        raise CapabilityError("the confidence of a VGGT-shaped model cannot be begun anew; leave --new-confidence out")
+
     def compile_parts(self) -> None:
         """Raises CapabilityError: nothing here is compiled."""
         raise CapabilityError("a VGGT-shaped model is trained without --compiled; leave it out")

@@ -42,10 +42,10 @@ class Drawn:
         return self.pictures.index_select(1, own).float() / 255, targets
 
 
-def draw_takes(world: WorldConfig, shape: Shape, device: torch.device) -> Drawn:
+def draw_takes(world: WorldConfig, shape: Shape, device: torch.device, *, fast: bool = False) -> Drawn:
     """Draw takes of several windows, so many at once that no more frames are drawn at a time than a window has."""
-    at_once = max(1, shape.takes * shape.window // shape.frames)
-    textures, fast = load_textures(device), device.type == "cuda"
+    at_once = max(1, (shape.takes * shape.window if fast or not world.chunk else world.chunk) // shape.frames)
+    textures = load_textures(device)
     parts = []
     with torch.no_grad():
         for block in draw_uniforms(shape.takes, shape.frames, device, None).split(at_once):

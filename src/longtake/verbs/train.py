@@ -17,13 +17,16 @@ def main(  # noqa: PLR0913
     config: Literal["small"] | None = None,
     model: Literal["longtake-small", "vggt-small", "streamvggt-small"] = "longtake-small",
     minutes: float = 20.0,
-    curriculum: Literal["standard", "short", "toy"] = "standard",
+    curriculum: Literal["standard", "short", "long", "toy"] = "standard",
     frames_per_step: int | None = None,
     rate: float = 3e-4,
     warmup: int = 200,
     seed: int = 0,
     precision: Literal["bf16", "float32"] = "bf16",
     compiled: bool = False,
+    metric_scale: bool = False,
+    new_confidence: bool = False,
+    keep_going: bool = False,
     resume: Path | None = None,
     start_stage: int = 0,
     look_every: float = 60.0,
@@ -42,7 +45,8 @@ def main(  # noqa: PLR0913
             only --out, --precision, --frames-per-step, --held-out and --max-steps (of each part) go with it.
         model: The shape of the model, as `longtake models` lists it.
         minutes: Budget; curriculum and learning rate follow it.
-        curriculum: standard; short, for a few minutes on a GPU; toy: small pictures, to see that all works.
+        curriculum: standard; short, for a few minutes on a GPU; long, takes of 64 frames for weights that can match
+            already; toy: small pictures, to see that all works.
         frames_per_step: Frames of 160x128 pixels on each device; other sizes get as many pixels. By default 1024 on
             a GPU and 8 on the CPU.
         rate: Learning rate after the warm-up.
@@ -50,6 +54,9 @@ def main(  # noqa: PLR0913
         seed: Seed of everything random.
         precision: Of the forward pass on a GPU; a CPU always takes float32.
         compiled: Compile the blocks, on a GPU: minutes at the start, faster steps afterwards. Of longtake-small only.
+        metric_scale: Let the model say how many metres a unit has, too. Of longtake-small only.
+        new_confidence: Begin the confidence anew; for --resume of versions 1 to 3, in which it is on its floor.
+        keep_going: Begin again after a failure, from the weights saved last, with less of what may have failed.
         resume: Weights of an earlier training to go on from, or of a shipped model; the optimiser warms up again.
         start_stage: Stage of the curriculum to begin with, from 0.
         look_every: Seconds between looks at the held-out takes.
@@ -60,6 +67,7 @@ def main(  # noqa: PLR0913
 
     from longtake.errors import InputError
     from longtake.registry import find
+    from longtake.training.keep_going import train_and_keep_going
     from longtake.training.loop import TrainConfig, train
     from longtake.training.recipes import recipe
     from longtake.training.schedule import CURRICULA
@@ -73,13 +81,15 @@ def main(  # noqa: PLR0913
         wrong.append(f"--start-stage {start_stage}: {curriculum} has stages 0 to {stages - 1}")
     if resume is not None and not resume.is_file():
         wrong.append(f"--resume {resume}: no such file; name an average.safetensors of an earlier training")
-    if compiled and model != "longtake-small":
-        wrong.append(f"--compiled with {model}: it is trained without; leave it out")
+    own_only = {"compiled": compiled, "metric-scale": metric_scale, "new-confidence": new_confidence}
+    if model != "longtake-small":
+        wrong += [f"--{name} with {model}: it is trained without; leave it out" for name, on in own_only.items() if on]
     if wrong:
         raise InputError("; ".join(wrong) + ".")
     if config is not None:
         decided = {"model": model, "minutes": minutes, "curriculum": curriculum, "rate": rate, "warmup": warmup}
         decided |= {"seed": seed, "compiled": compiled, "resume": resume, "start_stage": start_stage}
+        decided |= {"metric_scale": metric_scale, "new_confidence": new_confidence, "keep_going": keep_going}
         _refuse_changes(config, decided | {"look_every": look_every})
         chosen = {"frames_per_step": frames_per_step, "held_out": held_out, "max_steps": max_steps}
         chosen = {name: value for name, value in chosen.items() if value is not None}
@@ -98,13 +108,15 @@ def main(  # noqa: PLR0913
         seed=seed,
         precision=precision,
         compiled=compiled,
+        new_confidence=new_confidence,
         resume=resume,
         start_stage=start_stage,
         look_every=look_every,
         held_out=held_out,
         max_steps=max_steps,
     )
-    train(own, find(model).config)
+    shape = replace(find(model).config, metric_scale=True) if metric_scale else find(model).config
+    (train_and_keep_going if keep_going else train)(own, shape)
 
 
 def _refuse_changes(config: str, given: dict[str, Any]) -> None:
