@@ -13,6 +13,7 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
+from longtake.engine.tuned import preferred
 from longtake.errors import CapabilityError
 
 PRECISIONS = {"float32": torch.float32, "bf16": torch.bfloat16}
@@ -47,5 +48,5 @@ def running(model: nn.Module) -> Iterator[None]:
     kind = next(model.parameters()).device.type
     # Weights are narrow already: the cache of cast weights would only hold memory, and breaks captured graphs.
     cast = torch.autocast(kind, dtype, enabled=dtype != torch.float32, cache_enabled=False)
-    with torch.no_grad(), cast:
+    with torch.no_grad(), cast, preferred(model):
         yield

@@ -21,7 +21,7 @@ from longtake.families.contract import Capabilities, refuse
 from longtake.families.published import PlainConfig, check_heads, refuse_unknown_modes, shared_numbers
 from longtake.frame import PATCH, Exchange, Flags, Heads, PixelMap, Policy, State, Tokens, Views
 from longtake.memory.recurrent import RecurrentMemory
-from longtake.nn import drawn, grid_positions
+from longtake.nn import Lanes, drawn, grid_positions
 from longtake.rules.contract import Rule, begin_buffers, wants
 from longtake.rules.table import get_rule
 from longtake.tokenize.images import prepare
@@ -107,8 +107,12 @@ class Cut3rConfig(PlainConfig):
 
 
 class Cut3r(nn.Module):
-    """Tokenize, exchange, detokenize, commit: the four steps of a recurrent reconstructor."""
+    """Tokenize, exchange, detokenize, commit: the four steps of a recurrent reconstructor.
 
+    lanes: set by an engine, lets the pose memory be written while the heads are read.
+    """
+
+    lanes: Lanes | None = None
     capabilities: ClassVar[Capabilities] = Capabilities(
         memory="recurrent", cost="constant time and memory for ever", bounded=True, batch=True, rules=True
     )
@@ -249,15 +253,19 @@ class Cut3r(nn.Module):
         self, state: State, tokens: Tokens, rule: Rule, flags: Flags, *, show: bool = True
     ) -> tuple[Heads | None, State]:
         """One view of each stream. A proposal that is not finite is not written: the memory outlives nonsense."""
-        exchange = self.exchange(state, tokens, rule)
+        early = None if self.lanes is None or wants(rule, "heads") else self.lanes
+        exchange = self.exchange(state, tokens, rule, lanes=early)
+        heads = self.detokenize(exchange) if show else None
+        if early is not None:  # the pose memory was written meanwhile
+            early.join(exchange.proposal.device, 0)
         flags = replace(flags, update=flags.update & finite_streams(exchange.proposal, exchange.pose_memory))
         trace: dict[str, Any] = {}
         new = self.commit(state, exchange, rule, flags, trace=trace)
-        if not show:
+        if heads is None:
             return None, new
         rate = torch.where(state.seen, trace["rate"].float().mean((1, 2)), 1)
         written = torch.where(flags.active & flags.update & tokens.has_image, rate, 0)
-        return replace(self.detokenize(exchange), written=written), new
+        return replace(heads, written=written), new
 
 
 def finite_streams(*tensors: Tensor) -> Tensor:
