@@ -182,7 +182,8 @@ def load(
         there); by default what it was trained for.
     rounded_rope: whether the image encoder rounds its rotary embedding to half precision as the published programs do;
         by default as the weights were trained (yes for official weights).
-    precision: float32, or bf16: matrices are multiplied in bfloat16, everything between them stays in float32.
+    precision: float32, or bf16: matrices are multiplied in bfloat16, everything between them stays in float32. fp8: the
+        same with 8-bit products in the image encoder, for GPUs that have them (elsewhere its numbers, not its speed).
 
     Raises CapabilityError for a name, size, precision or device that there is not, CheckpointError for weights that do
     not fit.
