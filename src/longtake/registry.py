@@ -69,6 +69,7 @@ class Model:
         reset_when: str | ResetTrigger | None = None,
         join: str = "exact",
         graphs: bool = False,
+        prepare_on: str = "host",
     ) -> Stream:
         """Begin one take. See `streams` for what can be chosen; `model.capabilities` says what the model has."""
         return Stream(
@@ -84,6 +85,7 @@ class Model:
             reset_when=reset_when,
             join=join,
             graphs=graphs,
+            prepare_on=prepare_on,
         )
 
     def streams(
@@ -100,6 +102,7 @@ class Model:
         reset_when: str | ResetTrigger | None = None,
         join: str = "exact",
         graphs: bool = False,
+        prepare_on: str = "host",
     ) -> Streams:
         """Begin n takes that are stepped together.
 
@@ -119,6 +122,8 @@ class Model:
             (longtake.continuity.trigger).
         join: how the chunks between resets meet: exact, as the published programs do; scale; sim3.
         graphs: on a CUDA device, run each frame as one captured graph (longtake.engine), for memories of fixed shapes.
+        prepare_on: where pictures are resized and cropped: host; or device, where the model is (CUT3R; its own thread's
+            work becomes the GPU's, and a grey level may differ by one).
 
         Raises CapabilityError for what the model does not have, InputError, MissingExtra.
         """
@@ -136,6 +141,7 @@ class Model:
             reset_when=reset_when,
             join=join,
             graphs=graphs,
+            prepare_on=prepare_on,
         )
 
     def resume(self, path: str | Path, *, rule: str | Rule | None = None) -> Stream | Streams:

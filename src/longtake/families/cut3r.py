@@ -25,6 +25,7 @@ from longtake.nn import Lanes, drawn, grid_positions
 from longtake.rules.contract import Rule, begin_buffers, wants
 from longtake.rules.table import get_rule
 from longtake.tokenize.images import prepare
+from longtake.tokenize.images_device import DevicePreparer
 from longtake.tokenize.vit import PatchEncoder
 
 STREAMING = Policy()
@@ -243,6 +244,11 @@ class Cut3r(nn.Module):
         """Resize and crop a picture as the weights were trained for."""
         c = self.config
         return prepare(image, c.image_size, square_ok=c.square_ok, short_side_crop=c.square_crop)
+
+    def prepare_on(self, image: np.ndarray, preparer: DevicePreparer) -> tuple[np.ndarray, Tensor, PixelMap]:
+        """The same where the model is, within one grey level; also returns the picture as the model takes it."""
+        c = self.config
+        return preparer(image, c.image_size, square_ok=c.square_ok, short_side_crop=c.square_crop)
 
     def writer(self, rule: str | Rule | None = None, *, revise: bool | None = None, **others: Any) -> Rule:
         """The update rule, ttt3r by default. Raises CapabilityError for options of memories that grow."""
