@@ -197,7 +197,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=150.0, help="for everything")
     parser.add_argument("--only", default="", help="names of trials, in order")
-    parser.add_argument("--frames", type=int, default=0, help="walk each trial on to this frame, to compare with frame 100")
+    parser.add_argument(
+        "--frames", type=int, default=0, help="walk each trial on to this frame, to compare with frame 100"
+    )
     parser.add_argument("--device", default="auto")
     parser.add_argument("--tiny", action="store_true", help="the smallest model of that kind; nothing is translated")
     parser.add_argument("--patience", type=float, default=2.0, help="how many times its expected time a trial may take")

@@ -171,8 +171,13 @@ class Bench:
         torch.cuda.current_stream(self.device).wait_stream(side)
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
-            work()
-        return graph.replay
+            kept = work()  # its memory stays: the graph writes there
+
+        def replay() -> Any:
+            graph.replay()
+            return kept
+
+        return replay
 
     def _walk(self, frame: Callable[[int], Any]) -> dict[str, Any]:
         """Time and memory of the hundred frames around frame 100 and of the last hundred, as far as time allows."""

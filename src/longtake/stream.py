@@ -90,7 +90,9 @@ class Streams:
         if prepare_on not in ("host", "device"):
             raise InputError(f"prepare_on={prepare_on!r}; there are host and device")
         if prepare_on == "device" and not hasattr(model, "prepare_on"):
-            raise CapabilityError(f"prepare_on='device': {name or 'this model'} prepares its pictures on the host only.")
+            raise CapabilityError(
+                f"prepare_on='device': {name or 'this model'} prepares its pictures on the host only."
+            )
         self.preparer = DevicePreparer(self.device) if prepare_on == "device" else None
         self.watch = Watch(n, self.device, read_trigger(reset_when))
 

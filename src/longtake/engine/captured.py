@@ -118,7 +118,8 @@ class CapturedEngine:
                     frame()
             torch.cuda.current_stream(images.device).wait_stream(side)
             graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(graph):
+            # Other threads prepare pictures and write results meanwhile: what they ask of the device is no part of it.
+            with torch.cuda.graph(graph, capture_error_mode="thread_local"):
                 heads, after = frame()
                 _copy(after, before)
         assert heads is not None
@@ -135,5 +136,3 @@ def _copy(source: Any, target: Any) -> None:
     for name, tensor in target.tensors().items():
         if new[name] is not tensor:
             tensor.copy_(new[name])
-
-

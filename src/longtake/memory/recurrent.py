@@ -117,9 +117,7 @@ class RecurrentMemory(nn.Module):
         pose_token = torch.where(recall[:, None, None], read, self.pose_token.to(read.dtype))
         image = torch.cat((pose_token, self.embed_image(features).to(pose_token.dtype)), 1)
         probe: Probe | None = [] if want_entropy or want_map else None
-        proposal, layers, logit = self._decode(
-            state.tokens, image, tokens, tables, want_logit, trace, probe
-        )
+        proposal, layers, logit = self._decode(state.tokens, image, tokens, tables, want_logit, trace, probe)
         write = (self.pose_memory.write, state.pose_memory, appearance, layers[-1][:, :1])
         written = write[0](*write[1:]) if lanes is None else lanes.run(0, features.device, *write)
         return Exchange(

@@ -104,9 +104,7 @@ def plan(
     offset = (left + cut_x * scale[0], top + cut_y * scale[1])
     pixel_map = PixelMap((original_width, original_height), (new_width, new_height), scale, offset)
     box = (left, top, left + new_width, top + new_height)
-    return Plan(
-        (cut_x, cut_y), (width, height), (resized_width, resized_height), box, longest > long_side, pixel_map
-    )
+    return Plan((cut_x, cut_y), (width, height), (resized_width, resized_height), box, longest > long_side, pixel_map)
 
 
 def to_tensor(image: np.ndarray) -> Tensor:
