@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The engine's settings tried one after the other on a GPU, within a given time, each result kept as soon as it is there.
+"""The engine's settings tried one after the other on a GPU, within a given time; every result is kept at once.
 
     python benchmarks/engine_trials.py --seconds 150 --out out/trials               # official size, random weights
     python benchmarks/engine_trials.py --only all,all-16 --frames 10000             # frame 100 against frame 10,000
@@ -197,9 +197,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=150.0, help="for everything")
     parser.add_argument("--only", default="", help="names of trials, in order")
-    parser.add_argument(
-        "--frames", type=int, default=0, help="walk each trial on to this frame, to compare with frame 100"
-    )
+    parser.add_argument("--frames", type=int, default=0, help="walk on to this frame, for frame 100 against it")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--tiny", action="store_true", help="the smallest model of that kind; nothing is translated")
     parser.add_argument("--patience", type=float, default=2.0, help="how many times its expected time a trial may take")

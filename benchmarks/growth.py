@@ -2,7 +2,7 @@
 """What a frame costs, against the frames before it: time, peak memory and bytes kept, for every family.
 
     python benchmarks/growth.py --precision bf16 --frames 1000 --seconds 90 --out out/growth   # on a GPU
-    python benchmarks/growth.py --precision bf16 --budget 150 --out out/growth                 # all of it in so many seconds
+    python benchmarks/growth.py --precision bf16 --budget 150 --out out/growth                 # all within so many seconds
     python benchmarks/growth.py --draw out/growth/growth.json                                  # anywhere, later
     python benchmarks/growth.py --tiny --device cpu --frames 50                                # anywhere
 
@@ -12,8 +12,8 @@ NAME or NAME:option=value, such as vggt:window=16. Each runs in a process of its
 are over, or until memory runs out; which of them it was is said, drawn and written.
 
 OUT gets growth.json, written anew after every model, and growth.png; the table is printed as it comes. With --budget
-each model has its share of the time that is left, starting included, and what it leaves goes to those after it. Memories
-of fixed shapes run as captured graphs on a CUDA device. Times are medians of up to three looks at frame
+each model has its share of the time that is left, starting included; what it leaves goes to those after it. Memories of
+fixed shapes run as captured graphs on a CUDA device. Times are medians of up to three looks at frame
 t, the stream having seen t - 1. Between the measured frames a stream is fed as ever, with one exception: unbounded full
 attention keeps nothing but the encoder's features, so these are made without reading, which would take hours.
 """
@@ -179,7 +179,7 @@ def measure(
 
 
 def ready(model: Model, limits: dict[str, Any]) -> Stream:
-    """A stream that has seen nothing, of a model that has: kernels are chosen, and a graph is captured where it can be."""
+    """A stream that has seen nothing, of a model that has: kernels are chosen, a graph is captured where one can be."""
     if not CapturedEngine.refusal(model.module):
         stream = model.stream(**limits, graphs=True)
         start = stream.state.map(torch.clone)

@@ -2,7 +2,7 @@
 """How fast frames become cameras and points: frames a second, latency, memory, and where the time goes.
 
     python benchmarks/speed.py                                        # the embedded model as it is
-    python benchmarks/speed.py --model cut3r-512 --random --size 512x384 --precision bf16 --graphs --compile --dense --tuned
+    python benchmarks/speed.py --model cut3r-512 --random --size 512x384 --precision bf16 --graphs --compile --tuned
     python benchmarks/speed.py --against "python benchmarks/speed.py --precision bf16"
     python benchmarks/speed.py --video examples/office_walk.mp4       # and the pipeline around the model
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch._functorch import config as functorch
 
 from longtake.engine.packed import unpack
 from longtake.engine.tuned import tuning_of
@@ -38,7 +39,7 @@ def compile_parts(
     torch._dynamo.config.cache_size_limit = max(64, torch._dynamo.config.cache_size_limit)
     if tuning_of(model).attention != "auto":
         # That cache does not know which attention was asked for, and would hand over another's.
-        torch._functorch.config.enable_autograd_cache = False
+        functorch.enable_autograd_cache = False
     unpack(model)  # the compiler has its own way to products
     search: dict[str, Any] = {"coordinate_descent_tuning": True} if descend else {}
     blocks = search | ({"max_autotune_gemm": True} if autotune else {})

@@ -3,8 +3,8 @@
 
 Every row of the input and every output channel of the weights has a scale of its own that takes its largest number to
 448, the format's largest; sums are in float32, results in bfloat16. A number is then within 1/16 of what it was, or
-within 2^-10 of its row's scale: four bits less than bfloat16, so the products of the encoder's blocks alone are narrowed
-(docs/performance.md says what that does to poses and depth).
+within 2^-10 of its row's scale: four bits less than bfloat16, so the products of the encoder's blocks alone are narrow.
+docs/performance.md says what that does to poses and depth.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class EightBitLinear(nn.Linear):
         """(..., in_features) -> (..., out_features) bfloat16."""
         rows, scale = eight_bits(input.reshape(-1, self.in_features))
         if input.device.type == "cuda":
-            made = torch._scaled_mm(
+            made = torch._scaled_mm(  # pyright: ignore[reportPrivateImportUsage]
                 rows,
                 self.weight.t(),
                 scale_a=scale,

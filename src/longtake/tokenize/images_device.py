@@ -62,7 +62,7 @@ class DevicePreparer:
 
 
 def resize(picture: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """picture (h, w, 3) uint8, rows (H, h), columns (W, w) float64 -> (H, W, 3) uint8; columns first, as Pillow does."""
+    """picture (h, w, 3) uint8, rows (H, h), columns (W, w) float64 -> (H, W, 3) uint8; columns first, as in Pillow."""
     with torch.autocast(picture.device.type, enabled=False):
         planes = picture.permute(2, 0, 1).double()
         across = _to_levels(planes @ columns.t())
