@@ -2,6 +2,8 @@
 """What a frame costs, against the frames before it: time, peak memory and bytes kept, for every family.
 
     python benchmarks/growth.py --precision bf16 --frames 1000 --seconds 90 --out out/growth   # on a GPU
+    python benchmarks/growth.py --precision bf16 --budget 150 --out out/growth                 # all within so many seconds
+    python benchmarks/growth.py --draw out/growth/growth.json                                  # anywhere, later
     python benchmarks/growth.py --tiny --device cpu --frames 50                                # anywhere
 
 Models have their official sizes and random weights: no file is needed, and only numbers that do not depend on what
@@ -9,7 +11,9 @@ weights say are measured. (Point3R's pointers do depend: where random points fal
 NAME or NAME:option=value, such as vggt:window=16. Each runs in a process of its own, until --frames, until --seconds
 are over, or until memory runs out; which of them it was is said, drawn and written.
 
-OUT gets growth.json and growth.png; the table is printed as it comes. Times are medians of up to three looks at frame
+OUT gets growth.json, written anew after every model, and growth.png; the table is printed as it comes. With --budget
+each model has its share of the time that is left, starting included; what it leaves goes to those after it. Memories of
+fixed shapes run as captured graphs on a CUDA device. Times are medians of up to three looks at frame
 t, the stream having seen t - 1. Between the measured frames a stream is fed as ever, with one exception: unbounded full
 attention keeps nothing but the encoder's features, so these are made without reading, which would take hours.
 """
@@ -18,12 +22,15 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +39,7 @@ import torch
 
 from longtake.checkpoints.convert import TRANSLATIONS
 from longtake.device import pick_device
-from longtake.engine import precision_of, running
+from longtake.engine import PRECISIONS, CapturedEngine, narrow, precision_of, running
 from longtake.frame import Frame, Views
 from longtake.meter import finish_work, peak_bytes, start_counting
 from longtake.predictions import Shown
@@ -40,11 +47,12 @@ from longtake.registry import Model, find
 from longtake.stream import Stream
 from longtake.tokenize.images import to_tensor
 
-ALL = (
-    "longtake-small,cut3r-512,dust3r,point3r,streamvggt,streamvggt:budget=16,vggt,vggt:window=16,fast3r,"
-    "fast3r:window=16"
+ALL = (  # the cheapest first
+    "longtake-small,cut3r-512,dust3r,point3r,streamvggt:budget=16,vggt:window=16,fast3r:window=16,streamvggt,fast3r,"
+    "vggt"
 )
-PRECISIONS = {"float32": torch.float32, "bf16": torch.bfloat16}
+LEAST = 8.0  # seconds in which a process starts and a model is built; with less left none is begun
+SLACK = 10.0  # seconds over its share after which a process is ended
 LOOKS, ENOUGH = 3, 2.0  # looks at a frame, fewer where they take more than so many seconds
 FRAMES, TIME, MEMORY = "frames", "time", "memory"  # what ended a run
 
@@ -80,19 +88,25 @@ def parse(label: str) -> tuple[str, dict[str, int]]:
     return name, {key: int(value) for key, value in pairs}
 
 
+@cache
+def noise() -> np.ndarray:
+    """A random picture, (480, 640, 3)."""
+    return np.random.default_rng(0).integers(0, 256, (480, 640, 3), np.uint8)
+
+
 def picture(t: int) -> np.ndarray:
     """Frame t: the same random picture, shifted by t, (480, 640, 3)."""
-    return np.roll(np.random.default_rng(0).integers(0, 256, (480, 640, 3), np.uint8), 4 * t, 1)
+    return np.roll(noise(), 4 * t, 1)
 
 
-def build(name: str, *, tiny: bool, device: torch.device, precision: torch.dtype) -> Model:
+def build(name: str, *, tiny: bool, device: torch.device, precision: str) -> Model:
     """A model with random weights, drawn where it runs."""
     entry = find(name)
     config = entry.config.tiny() if tiny else entry.config
     torch.manual_seed(0)
     with device:
         module: Any = TRANSLATIONS[entry.family]().build(config.to_dict())
-    return Model(name, module.to(device, precision).eval().requires_grad_(False))
+    return Model(name, narrow(module.to(device).eval().requires_grad_(False), precision))
 
 
 def look(stream: Stream, frame: Frame) -> tuple[float, int]:
@@ -137,9 +151,8 @@ def measure(
     """Walk a stream to `frames`, yielding a row at each checkpoint and why it ended."""
     limits: dict[str, Any] = dict(options)
     grows = model.capabilities.memory == "full" and "window" not in options
-    warm = model.stream(**limits)
-    warm.step(picture(0))
-    begin, stream, seen, row = clock(), model.stream(**limits), 0, None
+    stream = ready(model, limits)
+    begin, seen, row = clock(), 0, None
     try:
         for t in checkpoints(frames):
             while seen < t - 1:
@@ -165,12 +178,24 @@ def measure(
         yield Ended(MEMORY, seen + 1)
 
 
+def ready(model: Model, limits: dict[str, Any]) -> Stream:
+    """A stream that has seen nothing, of a model that has: kernels are chosen, a graph is captured where one can be."""
+    if not CapturedEngine.refusal(model.module):
+        stream = model.stream(**limits, graphs=True)
+        start = stream.state.map(torch.clone)
+        stream.step(picture(0))
+        stream.state = start
+        return stream
+    model.stream(**limits).step(picture(0))
+    return model.stream(**limits)
+
+
 def run_one(label: str, options: argparse.Namespace) -> None:
     """In a process of its own: measure one model, one JSON line for each thing that is known."""
     name, chosen = parse(label)
     device = pick_device(options.device)
     try:
-        model = build(name, tiny=options.tiny, device=device, precision=PRECISIONS[options.precision])
+        model = build(name, tiny=options.tiny, device=device, precision=options.precision)
     except torch.OutOfMemoryError:
         print(json.dumps({"ended": asdict(Ended(MEMORY, 1))}), flush=True)
         return
@@ -184,7 +209,8 @@ def run_one(label: str, options: argparse.Namespace) -> None:
         "image": [width, height],
     }
     print(json.dumps({"about": about}), flush=True)
-    for said in measure(model, chosen, options.frames, options.seconds):
+    seconds = min(options.seconds, options.until - time.time())
+    for said in measure(model, chosen, options.frames, seconds):
         print(json.dumps({"row" if isinstance(said, Row) else "ended": asdict(said)}), flush=True)
 
 
@@ -192,15 +218,26 @@ def run_all(options: argparse.Namespace) -> list[dict[str, Any]]:
     """Measure every model, printing as it goes."""
     passed = ["--device", options.device, "--precision", options.precision, "--frames", str(options.frames)]
     passed += ["--seconds", str(options.seconds), *(["--tiny"] if options.tiny else [])]
-    found = []
+    found, until = [], time.time() + options.budget
+    labels = options.models.split(",")
     print(f"{'model':>22} {'frame':>6} {'ms':>10} {'peak MB':>9} {'kept kB':>11}", flush=True)
-    for label in options.models.split(","):
+    for number, label in enumerate(labels):
+        left = until - time.time()
+        share = left / (len(labels) - number)
         result: dict[str, Any] = {"label": label, "rows": [], "ended": asdict(Ended(MEMORY, 1))}
-        command = [sys.executable, __file__, "--one", label, *passed]
+        if left < LEAST:
+            result["ended"] = asdict(Ended(TIME, 1))
+            found.append(result)
+            write_json(options, found)
+            continue
+        command = [sys.executable, __file__, "--one", label, "--until", str(time.time() + share), *passed]
         # Threads that wait must not spin: see the command line's own setting.
         environment = {"GOMP_SPINCOUNT": "1000"} | dict(os.environ)
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as child:
             assert child.stdout is not None
+            over = threading.Timer(min(share + SLACK, 1e6), child.kill)
+            over.daemon = True
+            over.start()
             for line in child.stdout:
                 said = json.loads(line)
                 result |= said.get("about", {})
@@ -211,13 +248,38 @@ def run_all(options: argparse.Namespace) -> list[dict[str, Any]]:
                     amounts = f"{row['peak_bytes'] / 1e6:9.0f} {row['state_bytes'] / 1e3:11,.1f}"
                     print(f"{label:>22} {row['t']:>6} {row['seconds'] * 1000:10.1f} {amounts}", flush=True)
                 result["ended"] = said.get("ended", result["ended"])
-        if child.returncode not in (0, -9):  # -9: the system ends a process that takes too much
+            over.cancel()
+        if time.time() - until + left > share + SLACK:  # it was ended, and not by a lack of memory
+            result["ended"] = {"why": TIME, "at": result["ended"]["at"]}
+        elif child.returncode not in (0, -9):  # -9: the system ends a process that takes too much
             result["ended"] = {"why": f"error {child.returncode}", "at": result["ended"]["at"]}
         ended = result["ended"]
         words = {TIME: "time is over before", MEMORY: "memory is over at", FRAMES: "done at"}
         print(f"{label:>22} {words.get(ended['why'], ended['why'] + ' at')} frame {ended['at']}", flush=True)
         found.append(result)
+        write_json(options, found)
     return found
+
+
+def write_json(options: argparse.Namespace, models: list[dict[str, Any]]) -> dict[str, Any]:
+    """Write what is known so far; return what is said of all models together."""
+    options.out.mkdir(parents=True, exist_ok=True)
+    kind = "tiny" if options.tiny else "official size"
+    about = {"torch": torch.__version__, "precision": options.precision, "sizes": kind, "weights": "random"}
+    about |= {"device": next((m["device"] for m in models if "device" in m), options.device)}
+    part = options.out / "growth.json.part"
+    part.write_text(json.dumps(about | {"models": models}, indent=1) + "\n", encoding="utf-8")
+    part.replace(options.out / "growth.json")
+    return about
+
+
+def draw(file: Path) -> Path:
+    """Draw a growth.json, from whatever machine it came; the picture lies beside it."""
+    from growth_plot import draw_growth
+
+    about = json.loads(file.read_text(encoding="utf-8"))
+    draw_growth(about, about["models"]).save(file.with_suffix(".png"))
+    return file.with_suffix(".png")
 
 
 def main() -> int:
@@ -231,24 +293,25 @@ def main() -> int:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--tiny", action="store_true", help="the smallest model of each kind, to see that all works")
     parser.add_argument("--out", type=Path, default=Path("out/growth"))
+    parser.add_argument("--budget", type=float, default=math.inf, help="seconds for all models together")
+    parser.add_argument("--draw", type=Path, help="only draw this growth.json")
     parser.add_argument("--one", help=argparse.SUPPRESS)
+    parser.add_argument("--until", type=float, default=math.inf, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
         run_one(options.one, options)
         return 0
+    if options.draw:
+        print(draw(options.draw))
+        return 0
     for label in options.models.split(","):
         find(parse(label)[0])
     models = run_all(options)
-    options.out.mkdir(parents=True, exist_ok=True)
-    kind = "tiny" if options.tiny else "official size"
-    about = {"torch": torch.__version__, "precision": options.precision, "sizes": kind, "weights": "random"}
-    about |= {"device": next((m["device"] for m in models if "device" in m), options.device)}
-    result = json.dumps(about | {"models": models}, indent=1) + "\n"
-    (options.out / "growth.json").write_text(result, encoding="utf-8")
-    from growth_plot import draw_growth
-
-    draw_growth(about, models).save(options.out / "growth.png")
-    print(f"{options.out / 'growth.json'}, {options.out / 'growth.png'}")
+    file = options.out / "growth.json"
+    try:
+        print(f"{file}, {draw(file)}")
+    except (ImportError, OSError) as error:  # a bare machine: the numbers are what it was for
+        print(f"{file}; no picture here ({error}): draw it elsewhere with --draw")
     return int(any(m["ended"]["why"] not in (FRAMES, TIME, MEMORY) for m in models))
 
 

@@ -144,7 +144,7 @@ def _panel(
 
 def _key(canvas: Canvas, shown: Sequence[tuple[Model, str]]) -> None:
     left, y = _KEY
-    order = sorted(shown, key=lambda each: _KINDS.index(each[0].get("memory", _KINDS[0])))
+    order = sorted(shown, key=lambda each: (*_KINDS, "").index(each[0].get("memory", "")))
     columns = (left + 76, left + 420, left + 576, left + 712)
     for x, words in zip(columns, ("model", "memory", "parameters", "last frame"), strict=True):
         canvas.text(x, y + 30, words, 22, MUTED)
@@ -158,7 +158,7 @@ def _key(canvas: Canvas, shown: Sequence[tuple[Model, str]]) -> None:
         canvas.text(columns[2], y, f"{model['parameters'] / 1e6:,.1f} M" if "parameters" in model else "", 25, INK)
         reached, why = model["rows"][-1]["t"] if model["rows"] else 0, model["ended"]["why"]
         more = {"time": ", then time", "memory": f", none at {model['ended']['at']:,}"}.get(why, "")
-        canvas.text(columns[3], y, f"{reached:,}{more}", 25, INK)
+        canvas.text(columns[3], y, f"{reached:,}{more}" if reached or why != "time" else "not run", 25, INK)
     y, x = SIZE[1] - 74, left + 20
     for why, words in _ENDS.items():
         canvas.end(x, y - 8, why, INK, PAPER)
@@ -171,7 +171,7 @@ def _colors(models: Sequence[Model]) -> list[str]:
     used: dict[str, int] = {}
     found = []
     for model in models:
-        kind = model.get("memory", _KINDS[0])
+        kind = model.get("memory", "")  # nothing is known of what was not begun
         shades = _COLORS.get(kind, ("#6b6f76",))
         found.append(shades[used.get(kind, 0) % len(shades)])
         used[kind] = used.get(kind, 0) + 1

@@ -2,7 +2,7 @@
 """How fast frames become cameras and points: frames a second, latency, memory, and where the time goes.
 
     python benchmarks/speed.py                                        # the embedded model as it is
-    python benchmarks/speed.py --model cut3r-512 --random --size 512x384 --precision bf16 --graphs --compile
+    python benchmarks/speed.py --model cut3r-512 --random --size 512x384 --precision bf16 --graphs --compile --tuned
     python benchmarks/speed.py --against "python benchmarks/speed.py --precision bf16"
     python benchmarks/speed.py --video examples/office_walk.mp4       # and the pipeline around the model
 
@@ -32,7 +32,7 @@ import torch
 
 import longtake
 from longtake.device import pick_device
-from longtake.engine import choose_engine, narrow, pack, packed, running
+from longtake.engine import Tuning, choose_engine, narrow, pack, packed, running, tune, tuning_of
 from longtake.engine.compiled import compile_parts
 from longtake.frame import Flags, Views
 from longtake.registry import Model, find
@@ -52,6 +52,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--precision", default="float32")
     parser.add_argument("--graphs", action="store_true", help="one captured graph a frame, on a CUDA device")
     parser.add_argument("--compile", action="store_true", help="torch.compile the transformer blocks")
+    parser.add_argument("--dense", action="store_true", help="with --compile: the dense heads too")
+    parser.add_argument("--tuned", action="store_true", help="every setting of engine.Tuning that says the same")
+    parser.add_argument("--attention", default="auto", help="with --tuned: the kind of attention preferred")
     parser.add_argument("--video", type=Path, help="also measure reconstruct() on this video against the model alone")
     parser.add_argument("--rounds", type=int, default=3, help="of the video and the model alone, in turn")
     parser.add_argument("--json", type=Path)
@@ -71,7 +74,9 @@ def make(options: argparse.Namespace) -> Any:
             model = type(entry.build())(entry.config)
         narrow(model.eval().requires_grad_(False), options.precision)
         model = pack(model) if device.type == "cpu" else model
-    return compile_parts(model) if options.compile else model
+    if options.tuned:
+        tune(model, Tuning(True, True, True, True, True, options.attention))
+    return compile_parts(model, dense=options.dense) if options.compile else model
 
 
 def wait(device: torch.device) -> None:
@@ -124,6 +129,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         "streams": options.streams,
         "precision": options.precision,
         "engine": engine.name + ", packed" * packed(model) + ", compiled blocks" * options.compile,
+        "tuning": tuning_of(model).words(),
         "device": torch.cuda.get_device_name(device)
         if device.type == "cuda"
         else f"cpu, {torch.get_num_threads()} threads",

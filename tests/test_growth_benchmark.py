@@ -18,7 +18,7 @@ LABELS = growth.ALL.split(",")
 
 def tiny(label: str) -> tuple[growth.Model, dict[str, int]]:
     name, options = growth.parse(label)
-    return growth.build(name, tiny=True, device=torch.device("cpu"), precision=torch.float32), options
+    return growth.build(name, tiny=True, device=torch.device("cpu"), precision="float32"), options
 
 
 def test_checkpoints_end_where_they_should() -> None:

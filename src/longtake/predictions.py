@@ -35,7 +35,7 @@ class Prepared:
     """A frame that is ready for the model: what `stream.prepare` makes of it, ahead of the model if need be."""
 
     shown: Shown
-    picture: Tensor  # (3, H, W) float32 in [-1, 1], on the CPU
+    picture: Tensor  # (3, H, W) float32 in [-1, 1], on the CPU, or on the device where it was prepared there
 
 
 def facts_of(frames: Sequence[Shown]) -> list[dict[str, Any]]:

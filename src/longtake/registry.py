@@ -72,6 +72,7 @@ class Model:
         reset_when: str | ResetTrigger | None = None,
         join: str | None = None,
         graphs: bool = False,
+        prepare_on: str = "host",
     ) -> Stream:
         """Begin one take. See `streams` for what can be chosen; `model.capabilities` says what the model has."""
         return Stream(
@@ -87,6 +88,7 @@ class Model:
             reset_when=reset_when,
             join=join or self.join,
             graphs=graphs,
+            prepare_on=prepare_on,
         )
 
     def streams(
@@ -103,6 +105,7 @@ class Model:
         reset_when: str | ResetTrigger | None = None,
         join: str | None = None,
         graphs: bool = False,
+        prepare_on: str = "host",
     ) -> Streams:
         """Begin n takes that are stepped together.
 
@@ -126,6 +129,8 @@ class Model:
         join: how the chunks between resets meet: exact, as the published programs do; scale; sim3. By default scale
             for longtake-small, exact for the others.
         graphs: on a CUDA device, run each frame as one captured graph (longtake.engine), for memories of fixed shapes.
+        prepare_on: where pictures are resized and cropped: host; or device, where the model is (CUT3R; its own thread's
+            work becomes the GPU's, and a grey level may differ by one).
 
         Raises CapabilityError for what the model does not have, InputError, MissingExtra.
         """
@@ -143,6 +148,7 @@ class Model:
             reset_when=reset_when,
             join=join or self.join,
             graphs=graphs,
+            prepare_on=prepare_on,
         )
 
     def _resets(self, every: int | Literal["auto"] | None, when: str | ResetTrigger | None) -> int | None:
@@ -195,7 +201,8 @@ def load(
         there); by default what it was trained for.
     rounded_rope: whether the image encoder rounds its rotary embedding to half precision as the published programs do;
         by default as the weights were trained (yes for official weights).
-    precision: float32, or bf16: matrices are multiplied in bfloat16, everything between them stays in float32.
+    precision: float32, or bf16: matrices are multiplied in bfloat16, everything between them stays in float32. fp8: the
+        same with 8-bit products in the image encoder, for GPUs that have them (elsewhere its numbers, not its speed).
 
     Raises CapabilityError for a name, size, precision or device that there is not, CheckpointError for weights that do
     not fit.

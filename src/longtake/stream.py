@@ -22,7 +22,7 @@ from longtake.cameras import CameraChoice
 from longtake.continuity.joining import check_join, join_chunks
 from longtake.continuity.trigger import ResetTrigger, read_trigger
 from longtake.continuity.watch import Watch
-from longtake.engine import choose_engine, packed, precision_of, running
+from longtake.engine import choose_engine, packed, precision_of, running, tuning_of
 from longtake.errors import CapabilityError, CheckpointError, InputError, OutputError
 from longtake.families.contract import Family
 from longtake.families.cut3r import STREAMING, Cut3r
@@ -34,6 +34,7 @@ from longtake.memory.keep import Keep
 from longtake.predictions import Prepared, Shown, facts_of, predictions_of, shown_from
 from longtake.rules import Rule
 from longtake.tokenize.images import to_tensor
+from longtake.tokenize.images_device import DevicePreparer
 
 FORMAT = "longtake-state-1"
 
@@ -62,11 +63,14 @@ class Streams:
         camera: str = "head",
         intrinsics: np.ndarray | Lens | None = None,
         graphs: bool = False,
+        prepare_on: str = "host",
         **options: Any,
     ) -> None:
         """rule, options: how the memory is written; see the family's `writer`. camera, intrinsics: see `cameras`.
 
         reset_when, join: see `longtake.continuity`; a trigger may be given in words. graphs: see `longtake.engine`.
+        prepare_on: where pictures are resized and cropped: "host", or "device", where the model is (CUT3R; within one
+        grey level of the host's).
         Raises InputError, CapabilityError, MissingExtra.
         """
         if n < 1:
@@ -84,6 +88,13 @@ class Streams:
         self.shown: list[list[Shown]] = [[] for _ in range(n)]  # of the frames kept, where a family revises them
         self.graphs = graphs
         self.engine = choose_engine(model, self.rule, n, graphs=graphs)
+        if prepare_on not in ("host", "device"):
+            raise InputError(f"prepare_on={prepare_on!r}; there are host and device")
+        if prepare_on == "device" and not hasattr(model, "prepare_on"):
+            raise CapabilityError(
+                f"prepare_on='device': {name or 'this model'} prepares its pictures on the host only."
+            )
+        self.preparer = DevicePreparer(self.device) if prepare_on == "device" else None
         self.watch = Watch(n, self.device, read_trigger(reset_when))
 
     @property
@@ -124,6 +135,8 @@ class Streams:
             "dtype": str(self.dtype).removeprefix("torch."),
             "precision": precision_of(self.model),
             "engine": self.engine.name,
+            "tuning": tuning_of(self.model).words(),
+            "prepared_on": "host" if self.preparer is None else "device",
             "threads": torch.get_num_threads() if self.device.type == "cpu" else None,
             "packed": self.device.type == "cpu" and packed(self.model),
             "reset_every": self.reset_every,
@@ -195,9 +208,13 @@ class Streams:
 
         Raises InputError for what is no picture.
         """
-        image, pixel_map = self.model.prepare(frame.image)
+        if self.preparer is None:
+            image, pixel_map = self.model.prepare(frame.image)
+            picture = to_tensor(image)
+        else:
+            image, picture, pixel_map = self.model.prepare_on(frame.image, self.preparer)
         shown = Shown(image, pixel_map, frame.index, frame.time, frame.name, frame.intrinsics)
-        return Prepared(shown, to_tensor(image))
+        return Prepared(shown, picture)
 
     def _groups(self, prepared: Sequence[Prepared | None]) -> list[list[int]]:
         """Streams that are stepped in one pass: those of one image size, or each alone where a family says so."""

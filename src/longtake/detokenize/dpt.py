@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -46,6 +47,8 @@ def double(x: Tensor) -> Tensor:
 
 class DptAdapter(nn.Module):
     """Reassemble four token sets at four scales, fuse from coarse to fine, predict `channels` per pixel."""
+
+    compiles: ClassVar[bool] = True  # see engine.compiled
 
     def __init__(
         self, token_widths: Sequence[int], channels: int, width: int, last: int, layers: Sequence[int]

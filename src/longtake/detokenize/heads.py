@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +20,7 @@ from longtake.detokenize.linear import PatchHead
 from longtake.frame import PATCH, Exchange, Heads
 from longtake.geometry.activations import activate_confidence, activate_points, activate_pose, activate_rgb
 from longtake.geometry.camera import pixel_grid
-from longtake.nn import ConditionedBlock, Mlp, rope_table
+from longtake.nn import ConditionedBlock, Kept, Lanes, Mlp, RopeTable, rope_table
 
 CONFIDENCES = (1, 5)  # channels of the conv head's map: of depth, of world points
 USUAL_METRES = 2.2  # in a unit, the mean depth of a first frame: the geometric mean over the world that training draws
@@ -28,22 +29,45 @@ USUAL_METRES = 2.2  # in a unit, the mean depth of a first frame: the geometric 
 class WorldTokens(nn.Module):
     """Image tokens seen from the pose token: what the world points are read from."""
 
+    kept: Kept | None = None  # set by an engine: the rotary tables of every size of picture
+
     def __init__(self, width: int, heads: int, depth: int, rope_base: float, mlp_ratio: float) -> None:
         super().__init__()
         self.blocks = nn.ModuleList(ConditionedBlock(width, heads, mlp_ratio) for _ in range(depth))
         self.head_dim, self.rope_base = width // heads, rope_base
 
-    def forward(self, tokens: Tensor, pose_token: Tensor, positions: Tensor) -> Tensor:
-        """tokens (n, N, E), pose_token (n, E), positions (N, 2) -> (n, N, E)."""
+    def forward(
+        self, tokens: Tensor, pose_token: Tensor, positions: Tensor, size: tuple[int, int] | None = None
+    ) -> Tensor:
+        """tokens (n, N, E), pose_token (n, E), positions (N, 2), those of a picture of `size` -> (n, N, E)."""
         dtype = next(self.blocks.parameters()).dtype
-        table = rope_table(positions, self.head_dim, dtype, self.rope_base)
+
+        def make() -> RopeTable:
+            return rope_table(positions, self.head_dim, dtype, self.rope_base)
+
+        table = make() if self.kept is None or size is None else self.kept.of((size, tokens.device, dtype), make)
         for block in self.blocks:
             tokens = block(tokens, pose_token, table)
         return tokens
 
 
+class SurePoints(nn.Module):
+    """What turns four raw numbers a pixel into a point and a confidence: a module, so that it can be compiled."""
+
+    compiles: ClassVar[bool] = True  # see engine.compiled
+
+    def forward(self, raw: Tensor, positive_z: bool) -> tuple[Tensor, Tensor]:
+        """raw (n, H, W, 4) -> points (n, H, W, 3) and confidence (n, H, W)."""
+        return activate_points(raw[..., :3], positive_z=positive_z), activate_confidence(raw[..., 3])
+
+
 class PublishedHeads(nn.Module):
-    """The heads of the official CUT3R checkpoints."""
+    """The heads of the official CUT3R checkpoints.
+
+    lanes: set by an engine, lets the two point maps be read side by side (lane 1 is the own camera's).
+    """
+
+    lanes: Lanes | None = None
 
     def __init__(
         self,
@@ -68,6 +92,7 @@ class PublishedHeads(nn.Module):
             return DptAdapter((feature_width, width, width, width), channels, dpt_width, dpt_last, dpt_layers)
 
         self.own, self.world = dense(4), dense(4)
+        self.activate = SurePoints()
         self.color = dense(3) if color else None
         self.world_tokens = WorldTokens(width, heads, 2, rope_base, mlp_ratio)
         self.pose = Mlp(width, 4 * width, 7)
@@ -78,21 +103,33 @@ class PublishedHeads(nn.Module):
         pose_token, tokens = z[:, 0], z[:, 1:]
         height, width = exchange.tokens.size
         grid = (height // PATCH, width // PATCH)
-        world = self.world_tokens(tokens, pose_token, exchange.tokens.positions)
-
-        def dense(head: nn.Module, last: Tensor) -> Tensor:
-            return channels_last(head(last if self.kind == "linear" else (a, b, c, last), grid))
-
-        own, far = dense(self.own, tokens), dense(self.world, world)
+        # Only the linear head forces its own-camera points in front of the camera.
+        begin = (self.points, self.own, (a, b, c, tokens), grid, self.kind == "linear")
+        own = begin[0](*begin[1:]) if self.lanes is None else self.lanes.run(1, a.device, *begin)
+        world = self.world_tokens(tokens, pose_token, exchange.tokens.positions, exchange.tokens.size)
+        far = self.points(self.world, (a, b, c, world), grid, False)
+        pose = activate_pose(_wide(self.pose(pose_token)))
+        color = None if self.color is None else activate_rgb(self.dense(self.color, (a, b, c, tokens), grid))
+        if self.lanes is not None:
+            self.lanes.join(a.device, 1)
         return Heads(
-            # Only the linear head forces its own-camera points in front of the camera.
-            points_self=activate_points(own[..., :3], positive_z=self.kind == "linear"),
-            confidence_self=activate_confidence(own[..., 3]),
-            points_world=activate_points(far[..., :3]),
-            confidence_world=activate_confidence(far[..., 3]),
-            pose=activate_pose(_wide(self.pose(pose_token))),
-            color=None if self.color is None else activate_rgb(dense(self.color, tokens)),
+            points_self=own[0],
+            confidence_self=own[1],
+            points_world=far[0],
+            confidence_world=far[1],
+            pose=pose,
+            color=color,
         )
+
+    def dense(self, head: nn.Module, layers: Sequence[Tensor], grid: tuple[int, int]) -> Tensor:
+        """Raw numbers (n, H, W, channels), in at least float32, of one head."""
+        return channels_last(head(layers[-1] if self.kind == "linear" else layers, grid))
+
+    def points(
+        self, head: nn.Module, layers: Sequence[Tensor], grid: tuple[int, int], positive_z: bool
+    ) -> tuple[Tensor, Tensor]:
+        """Points (n, H, W, 3) and confidence (n, H, W) of one head."""
+        return self.activate(self.dense(head, layers, grid), positive_z)
 
 
 class ConvHeads(nn.Module):

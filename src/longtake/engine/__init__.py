@@ -10,20 +10,25 @@ from longtake.engine.outbox import Outbox
 from longtake.engine.packed import pack, packed
 from longtake.engine.plain import Engine, PlainEngine
 from longtake.engine.precision import PRECISIONS, narrow, precision_of, running
+from longtake.engine.tuned import ATTENTION, Tuning, tune, tuning_of
 from longtake.errors import CapabilityError
 
 __all__ = [
+    "ATTENTION",
     "PRECISIONS",
     "CapturedEngine",
     "Engine",
     "Outbox",
     "PlainEngine",
+    "Tuning",
     "choose_engine",
     "narrow",
     "pack",
     "packed",
     "precision_of",
     "running",
+    "tune",
+    "tuning_of",
 ]
 
 

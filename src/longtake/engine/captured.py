@@ -18,6 +18,7 @@ from longtake.engine.precision import running
 from longtake.frame import Flags, Heads, Views
 
 WARM_UPS = 3  # calls before the capture: libraries choose their kernels in them
+MOST_INDICES = 256  # sets of members whose places are kept on the device
 
 
 @dataclass(slots=True)
@@ -28,7 +29,6 @@ class Recording:
     images: Tensor  # (n, 3, H, W)
     flags: Flags
     heads: Heads
-    after: Any  # the state that it computes; copied into the engine's own by `commit`
 
 
 class CapturedEngine:
@@ -43,6 +43,7 @@ class CapturedEngine:
             self.state = model.begin(n, writer).map(lambda t: t.clone(memory_format=torch.contiguous_format))
         self.recordings: dict[tuple[int, int], Recording] = {}
         self.last: Recording | None = None
+        self.indices: dict[tuple[int, ...], Tensor] = {}
 
     @staticmethod
     def refusal(model: Any) -> str:
@@ -60,27 +61,44 @@ class CapturedEngine:
         if key not in self.recordings:
             self.recordings[key] = self._record(images)
         self.last = self.recordings[key]
-        index = torch.tensor(members, device=images.device)
-        self.last.images.index_copy_(0, index, images.to(self.last.images.dtype))
-        return self._run(self.last, flags, index)
+        if self._whole(members):
+            self.last.images.copy_(images, non_blocking=True)
+        else:
+            images = images.to(self.last.images)
+            self.last.images.index_copy_(0, self._index(members), images)
+        return self._run(self.last, flags, members)
 
     def again(self, flags: Flags, members: Sequence[int], *, show: bool) -> Heads | None:
         """See Engine. The heads are computed in any case: resets are rare, and a second graph is memory."""
         assert self.last is not None
-        heads = self._run(self.last, flags, torch.tensor(members, device=flags.active.device))
+        heads = self._run(self.last, flags, members)
         return heads if show else None
 
     def load(self, state: Any) -> None:
         """See Engine. Copied: the graphs read and write the memory that they were captured with."""
         _copy(state, self.state)
 
-    def _run(self, recording: Recording, flags: Flags, index: Tensor) -> Heads:
+    def _run(self, recording: Recording, flags: Flags, members: Sequence[int]) -> Heads:
+        whole = self._whole(members)
         for slot, given in zip(_tensors(recording.flags), _tensors(flags), strict=True):
-            slot.zero_()
-            slot.index_copy_(0, index, given)
+            if whole:
+                slot.copy_(given)
+            else:
+                slot.zero_().index_copy_(0, self._index(members), given)
         recording.graph.replay()
-        _copy(recording.after, self.state)
-        return _each(recording.heads, lambda tensor: tensor[index])
+        return recording.heads.map(torch.clone if whole else lambda tensor: tensor[self._index(members)])
+
+    def _whole(self, members: Sequence[int]) -> bool:
+        return list(members) == list(range(self.n))
+
+    def _index(self, members: Sequence[int]) -> Tensor:
+        """On the device, and kept there: to send it anew would let the host wait for the frame before."""
+        key = tuple(members)
+        if key not in self.indices:
+            if len(self.indices) >= MOST_INDICES:
+                self.indices.clear()
+            self.indices[key] = torch.tensor(key, device=self.state.world_from_chunk.device)
+        return self.indices[key]
 
     def _record(self, images: Tensor) -> Recording:
         """Capture a frame of this size. The state is as before afterwards: nothing is committed while recording."""
@@ -100,10 +118,12 @@ class CapturedEngine:
                     frame()
             torch.cuda.current_stream(images.device).wait_stream(side)
             graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(graph):
+            # Other threads prepare pictures and write results meanwhile: what they ask of the device is no part of it.
+            with torch.cuda.graph(graph, capture_error_mode="thread_local"):
                 heads, after = frame()
+                _copy(after, before)
         assert heads is not None
-        return Recording(graph, pictures, flags, heads, after)
+        return Recording(graph, pictures, flags, heads)
 
 
 def _tensors(flags: Flags) -> list[Tensor]:
@@ -116,9 +136,3 @@ def _copy(source: Any, target: Any) -> None:
     for name, tensor in target.tensors().items():
         if new[name] is not tensor:
             tensor.copy_(new[name])
-
-
-def _each(heads: Heads, function: Any) -> Heads:
-    """Apply a function to every tensor of the heads."""
-    named = {f.name: getattr(heads, f.name) for f in fields(heads)}
-    return Heads(**{name: function(t) if isinstance(t, Tensor) else t for name, t in named.items()})

@@ -21,10 +21,11 @@ from longtake.families.contract import Capabilities, refuse
 from longtake.families.published import PlainConfig, check_heads, refuse_unknown_modes, shared_numbers
 from longtake.frame import PATCH, Exchange, Flags, Heads, PixelMap, Policy, State, Tokens, Views
 from longtake.memory.recurrent import RecurrentMemory
-from longtake.nn import drawn, grid_positions
+from longtake.nn import Lanes, drawn, grid_positions
 from longtake.rules.contract import Rule, begin_buffers, wants
 from longtake.rules.table import get_rule
 from longtake.tokenize.images import prepare
+from longtake.tokenize.images_device import DevicePreparer
 from longtake.tokenize.vit import PatchEncoder
 
 STREAMING = Policy()
@@ -108,8 +109,12 @@ class Cut3rConfig(PlainConfig):
 
 
 class Cut3r(nn.Module):
-    """Tokenize, exchange, detokenize, commit: the four steps of a recurrent reconstructor."""
+    """Tokenize, exchange, detokenize, commit: the four steps of a recurrent reconstructor.
 
+    lanes: set by an engine, lets the pose memory be written while the heads are read.
+    """
+
+    lanes: Lanes | None = None
     capabilities: ClassVar[Capabilities] = Capabilities(
         memory="recurrent", cost="constant time and memory for ever", bounded=True, batch=True, rules=True
     )
@@ -241,6 +246,11 @@ class Cut3r(nn.Module):
         c = self.config
         return prepare(image, c.image_size, square_ok=c.square_ok, short_side_crop=c.square_crop)
 
+    def prepare_on(self, image: np.ndarray, preparer: DevicePreparer) -> tuple[np.ndarray, Tensor, PixelMap]:
+        """The same where the model is, within one grey level; also returns the picture as the model takes it."""
+        c = self.config
+        return preparer(image, c.image_size, square_ok=c.square_ok, short_side_crop=c.square_crop)
+
     def writer(self, rule: str | Rule | None = None, *, revise: bool | None = None, **others: Any) -> Rule:
         """The update rule, ttt3r by default. Raises CapabilityError for options of memories that grow."""
         refuse("recurrent", "its memory is constant; choose an update rule, rule=.", **others)
@@ -250,15 +260,19 @@ class Cut3r(nn.Module):
         self, state: State, tokens: Tokens, rule: Rule, flags: Flags, *, show: bool = True
     ) -> tuple[Heads | None, State]:
         """One view of each stream. A proposal that is not finite is not written: the memory outlives nonsense."""
-        exchange = self.exchange(state, tokens, rule)
+        early = None if self.lanes is None or wants(rule, "heads") else self.lanes
+        exchange = self.exchange(state, tokens, rule, lanes=early)
+        heads = self.detokenize(exchange) if show else None
+        if early is not None:  # the pose memory was written meanwhile
+            early.join(exchange.proposal.device, 0)
         flags = replace(flags, update=flags.update & finite_streams(exchange.proposal, exchange.pose_memory))
         trace: dict[str, Any] = {}
         new = self.commit(state, exchange, rule, flags, trace=trace)
-        if not show:
+        if heads is None:
             return None, new
         rate = torch.where(state.seen, trace["rate"].float().mean((1, 2)), 1)
         written = torch.where(flags.active & flags.update & tokens.has_image, rate, 0)
-        return replace(self.detokenize(exchange), written=written), new
+        return replace(heads, written=written), new
 
 
 def finite_streams(*tensors: Tensor) -> Tensor:

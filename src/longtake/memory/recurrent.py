@@ -20,7 +20,7 @@ from longtake.frame import PATCH, Exchange, Flags, State, Stats, Tokens
 from longtake.memory.pose_memory import PoseMemory
 from longtake.memory.recurrent_statistics import Probe, mean_map, row_entropy
 from longtake.memory.twin import TwinLayer
-from longtake.nn import RopeTable, drawn, layer_norm, rope_table
+from longtake.nn import Kept, Lanes, RopeTable, drawn, layer_norm, rope_table
 
 TwinTables = tuple[tuple[RopeTable, RopeTable], tuple[RopeTable, RopeTable]]
 
@@ -42,6 +42,8 @@ def state_positions(count: int, layout: str = "2d", device: torch.device | str =
 
 class RecurrentMemory(nn.Module):
     """State tokens, their twin decoder, and the pose memory."""
+
+    kept: Kept | None = None  # set by an engine: the rotary tables of every size of picture
 
     def __init__(
         self,
@@ -97,6 +99,7 @@ class RecurrentMemory(nn.Module):
         recall: Tensor | None = None,
         tables: TwinTables | None = None,
         trace: dict[str, Any] | None = None,
+        lanes: Lanes | None = None,
     ) -> Exchange:
         """Let frame and state read each other.
 
@@ -104,18 +107,19 @@ class RecurrentMemory(nn.Module):
         recall: (n,) bool, where the pose token is read from the pose memory; default: where the stream has seen a view.
         tables: what `tables` returned for these positions, where many frames share them.
         trace: if given, receives the token lists of both decoders and the mean logits layer by layer.
+        lanes: if given, the pose memory is written in lane 0, and the caller joins it before the result is read.
         """
         features = tokens.features
+        tables = tables or self._kept_tables(tokens)
         appearance = features.mean(1)
         recall = state.seen if recall is None else recall
         read = self.pose_memory.read(state.pose_memory, appearance)
         pose_token = torch.where(recall[:, None, None], read, self.pose_token.to(read.dtype))
         image = torch.cat((pose_token, self.embed_image(features).to(pose_token.dtype)), 1)
         probe: Probe | None = [] if want_entropy or want_map else None
-        proposal, layers, logit = self._decode(
-            state.tokens, image, tokens, tables or self.tables(tokens.positions), want_logit, trace, probe
-        )
-        written = self.pose_memory.write(state.pose_memory, appearance, layers[-1][:, :1])
+        proposal, layers, logit = self._decode(state.tokens, image, tokens, tables, want_logit, trace, probe)
+        write = (self.pose_memory.write, state.pose_memory, appearance, layers[-1][:, :1])
+        written = write[0](*write[1:]) if lanes is None else lanes.run(0, features.device, *write)
         return Exchange(
             layers=(features, *layers),
             proposal=proposal,
@@ -161,6 +165,12 @@ class RecurrentMemory(nn.Module):
             trace |= {"state": [*states[:-1], proposal], "image": shown, "logits": logits}
         second, third = (images[self.depth * quarters // 4][:, 1:] for quarters in (2, 3))
         return proposal, (second, third, final), mean
+
+    def _kept_tables(self, tokens: Tokens) -> TwinTables:
+        if self.kept is None:
+            return self.tables(tokens.positions)
+        key = (tokens.size, tokens.positions.device, self.state_norm.weight.dtype)
+        return self.kept.of(key, lambda: self.tables(tokens.positions))
 
     def tables(self, patch_positions: Tensor) -> TwinTables:
         """Rotary tables (state's, image's) for the state decoder and for the image decoder; positions (N, 2)."""

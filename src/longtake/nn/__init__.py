@@ -4,7 +4,8 @@
 from longtake.nn.attention import CrossAttention, SelfAttention
 from longtake.nn.blocks import ConditionedBlock, DecoderBlock, EncoderBlock, Mlp, layer_norm
 from longtake.nn.draws import drawn
-from longtake.nn.rope import RopeTable, grid_positions, rope_table, rotate
+from longtake.nn.lanes import Lanes
+from longtake.nn.rope import Kept, RopeTable, grid_positions, rope_table, rotate
 from longtake.nn.scaled import KeysValues, NormedAttention, ScaledBlock
 
 __all__ = [
@@ -12,7 +13,9 @@ __all__ = [
     "CrossAttention",
     "DecoderBlock",
     "EncoderBlock",
+    "Kept",
     "KeysValues",
+    "Lanes",
     "Mlp",
     "NormedAttention",
     "RopeTable",

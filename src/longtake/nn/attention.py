@@ -7,9 +7,11 @@ product and never a map (tests/nn/test_attention.py holds the proof against the 
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import scaled_dot_product_attention
+from torch.nn.functional import linear, scaled_dot_product_attention
 
 from longtake.nn.rope import RopeTable, rotate, rotate_rounded
 
@@ -58,6 +60,8 @@ class SelfAttention(nn.Module):
 class CrossAttention(nn.Module):
     """Multi-head attention of x over y, which can also report the mean logit of each query."""
 
+    joint: tuple[Tensor, Tensor] | None = None  # weight (2 width, width) and bias of key and value, see join_weights
+
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
@@ -79,11 +83,33 @@ class CrossAttention(nn.Module):
 
         probe: if given, receives the rotated queries (n, h, S, d) and keys (n, h, N, d), for other statistics.
         """
-        query, key = split_heads(self.query(x), self.heads), split_heads(self.key(y), self.heads)
-        value = split_heads(self.value(y), self.heads)
+        query = split_heads(self.query(x), self.heads)
+        if self.joint is not None and type(self.key) is type(self.value) is nn.Linear:  # no adapters since
+            key, value = linear(y, *self.joint).unflatten(-1, (2, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        else:
+            key, value = split_heads(self.key(y), self.heads), split_heads(self.value(y), self.heads)
         if table_x is not None and table_y is not None:
             query, key = rotate(query, table_x), rotate(key, table_y)
         logit = mean_logit(query, key) if want_logit else None
         if probe is not None:
             probe.append((query, key))
         return self.proj(merge_heads(scaled_dot_product_attention(query, key, value))), logit
+
+    def join_weights(self) -> None:
+        """From now on make keys and values by one product, for inference where the weights are and as they are.
+
+        The weights of both layers become halves of one tensor: names and memory stay. Moving or casting the module
+        undoes it.
+        """
+        if self.key.bias is None or self.value.bias is None:
+            return
+        with torch.no_grad():
+            weight = torch.cat((self.key.weight, self.value.weight)).detach()
+            bias = torch.cat((self.key.bias, self.value.bias)).detach()
+            self.key.weight.data, self.value.weight.data = weight.chunk(2)
+            self.key.bias.data, self.value.bias.data = bias.chunk(2)
+        self.joint = (weight, bias)
+
+    def _apply(self, fn: Any, recurse: bool = True) -> CrossAttention:
+        self.joint = None
+        return super()._apply(fn, recurse)

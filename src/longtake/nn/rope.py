@@ -8,7 +8,8 @@ sits at (-1, -1).
 
 # No `from __future__ import annotations` here: a named tuple's annotations as text belong to no module, and the tests'
 # type checker could not resolve them.
-from typing import NamedTuple
+from collections.abc import Callable, Hashable
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -20,6 +21,22 @@ class RopeTable(NamedTuple):
     cos: Tensor  # (..., N, head_dim)
     sin: Tensor  # (..., N, head_dim), signed so that rotate() is one multiply-add
     partner: Tensor | None = None  # (head_dim,) which channel each is mixed with; None: the pairs of the 2D embedding
+
+
+class Kept(dict[Hashable, Any]):
+    """Rotary tables (or pairs of them) that depend on sizes alone, kept from frame to frame by an engine that asks so.
+
+    A module without one, which is the rule, makes them for every frame: some sixty small launches on a GPU.
+    """
+
+    def of(self, key: Hashable, make: Callable[[], Any]) -> Any:
+        """What was made for this key; the key must name all that it depends on, device and dtype included."""
+        if key not in self:
+            self[key] = make()
+        return self[key]
+
+    def __deepcopy__(self, memo: Any) -> "Kept":
+        return Kept()
 
 
 def grid_positions(height: int, width: int, device: torch.device | str = "cpu") -> Tensor:

@@ -7,6 +7,7 @@ the family except the patch size and the two options that old checkpoints need (
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -40,6 +41,39 @@ def prepare(
     less than one patch is first cut at the centre along its long side, to the aspect size : patch.
     Raises InputError if the image is not (H0, W0, 3) uint8 or `size` is less than one patch.
     """
+    made = plan(image, size, square_ok=square_ok, patch=patch, short_side_crop=short_side_crop)
+    resample = Image.Resampling.LANCZOS if made.shrinks else Image.Resampling.BICUBIC
+    picture = Image.fromarray(made.strip(image)).resize(made.resized, resample)
+    if mode == "crop":
+        return np.array(picture.crop(made.box)), made.pixel_map  # a copy: what Pillow lends cannot be written to
+    (cut_x, cut_y), (width, height) = made.cut, made.kept
+    new_width, new_height = made.pixel_map.size
+    scale = (new_width / width, new_height / height)
+    squeezed = picture.resize((new_width, new_height), Image.Resampling.LANCZOS)
+    return np.array(squeezed), replace(made.pixel_map, scale=scale, offset=(cut_x * scale[0], cut_y * scale[1]))
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is to be done to a picture, (x, y) everywhere: keep a strip of it, resize that, cut a box out of it."""
+
+    cut: tuple[int, int]  # pixels before the strip
+    kept: tuple[int, int]  # size of the strip: nearly always all of the picture
+    resized: tuple[int, int]
+    box: tuple[int, int, int, int]  # left, top, right, bottom, in pixels of the resized strip
+    shrinks: bool
+    pixel_map: PixelMap
+
+    def strip(self, image: np.ndarray) -> np.ndarray:
+        """The part of the picture (H0, W0, 3) that is resized; a view."""
+        (x, y), (width, height) = self.cut, self.kept
+        return image[y : y + height, x : x + width]
+
+
+def plan(
+    image: np.ndarray, size: int, *, square_ok: bool = False, patch: int = PATCH, short_side_crop: bool = False
+) -> Plan:
+    """What `prepare` does to a picture in mode "crop", without doing it; arguments and errors as there."""
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
         raise InputError(
             f"prepare got an array of shape {tuple(image.shape)} and type {image.dtype}; it needs (height, width, 3) "
@@ -48,15 +82,13 @@ def prepare(
     if size < patch:
         raise InputError(f"size={size} is less than one patch of {patch} pixels; use a multiple of {patch}.")
     original_height, original_width = image.shape[:2]
-    image, cut_x, cut_y = _cut_thin(image, size, patch)
-    height, width = image.shape[:2]
+    strip, cut_x, cut_y = _cut_thin(image, size, patch)
+    height, width = strip.shape[:2]
 
     long_side = round(size * max(width / height, height / width)) if short_side_crop else size
     longest = max(width, height)
     resized_width, resized_height = (round(side * long_side / longest) for side in (width, height))
     scale = (resized_width / width, resized_height / height)
-    resample = Image.Resampling.LANCZOS if longest > long_side else Image.Resampling.BICUBIC
-    picture = Image.fromarray(image).resize((resized_width, resized_height), resample)
 
     centre_x, centre_y = resized_width // 2, resized_height // 2
     if short_side_crop:
@@ -69,15 +101,10 @@ def prepare(
 
     left, top = centre_x - half_width, centre_y - half_height
     new_width, new_height = 2 * half_width, 2 * half_height
-    if mode == "crop":
-        picture = picture.crop((left, top, left + new_width, top + new_height))
-        offset = (left + cut_x * scale[0], top + cut_y * scale[1])
-    else:
-        picture = picture.resize((new_width, new_height), Image.Resampling.LANCZOS)
-        scale = (new_width / width, new_height / height)
-        offset = (cut_x * scale[0], cut_y * scale[1])
+    offset = (left + cut_x * scale[0], top + cut_y * scale[1])
     pixel_map = PixelMap((original_width, original_height), (new_width, new_height), scale, offset)
-    return np.array(picture), pixel_map  # a copy: what Pillow lends cannot be written to
+    box = (left, top, left + new_width, top + new_height)
+    return Plan((cut_x, cut_y), (width, height), (resized_width, resized_height), box, longest > long_side, pixel_map)
 
 
 def to_tensor(image: np.ndarray) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import gelu
 
 from longtake.frame import PATCH
-from longtake.nn import EncoderBlock, RopeTable, layer_norm, rope_table
+from longtake.nn import EncoderBlock, Kept, RopeTable, layer_norm, rope_table
 from longtake.nn.rope import grid_positions
 
 
@@ -55,6 +55,8 @@ class PatchEncoder(nn.Module):
     `rounded_rope` reproduces the float16 rounding of the official image encoders (see nn.rope.rotate_rounded).
     """
 
+    kept: Kept | None = None  # set by an engine: the rotary tables of every size of picture
+
     def __init__(
         self,
         channels: int,
@@ -79,10 +81,14 @@ class PatchEncoder(nn.Module):
         """(n, C, H, W), sides multiples of 16 -> features (n, N, width) and the patch embedding's skips."""
         height, width = image.shape[-2] // PATCH, image.shape[-1] // PATCH
         x, skips = self.patch(image)
-        positions = grid_positions(height, width, image.device)
+        dtype = self.norm.weight.dtype
         # Angles in the parameters' own precision (float64 when the model is): autocast must not touch them.
-        table = rope_table(positions, self.head_dim, self.norm.weight.dtype, self.rope_base)
-        return self.encode(x, table), skips
+
+        def table() -> RopeTable:
+            return rope_table(grid_positions(height, width, image.device), self.head_dim, dtype, self.rope_base)
+
+        key = (height, width, image.device, dtype)
+        return self.encode(x, table() if self.kept is None else self.kept.of(key, table)), skips
 
     def encode(self, x: Tensor, table: RopeTable) -> Tensor:
         """Run the blocks over embedded patches x (n, N, width)."""
