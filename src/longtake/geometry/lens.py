@@ -83,8 +83,8 @@ class Lens:
             return cls(k, distortion, None if size is None else (int(size[0]), int(size[1])))
         except (KeyError, TypeError, ValueError, OverflowError, IndexError) as error:
             raise InputError(
-                f"the lens {str(told)[:80]} is damaged ({type(error).__name__}: {error}); wanted intrinsics, distortion "
-                "and size as cameras.json has them. Reconstruct the take again."
+                f"the lens {str(told)[:80]} is damaged ({type(error).__name__}: {error}); wanted intrinsics, "
+                "distortion and size as cameras.json has them. Reconstruct the take again."
             ) from error
 
 
