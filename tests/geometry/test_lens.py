@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -89,6 +91,16 @@ def test_the_order_is_opencvs_and_the_view_is_the_widest_without_invention(d: tu
     assert min(margins) < 0.02, "and none given away"
     k = undistort.intrinsics
     assert k[0, 0] / K[0, 0] == pytest.approx(k[1, 1] / K[1, 1]) and (k[:2, 2] == K[:2, 2]).all()
+
+
+@pytest.mark.parametrize(
+    "told",
+    [{}, {"intrinsics": "wide"}, {"intrinsics": K.tolist(), "size": 5}, {"intrinsics": K.tolist(), "size": [9]},
+     {"intrinsics": K.tolist(), "distortion": ["much"]}, {"intrinsics": [[1, 2], [3]]}],
+)  # fmt: skip
+def test_a_damaged_lens_of_a_take_is_named(told: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match="damaged"):
+        Lens.from_dict(told)
 
 
 def test_a_lens_without_distortion_changes_nothing() -> None:

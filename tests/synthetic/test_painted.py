@@ -33,8 +33,8 @@ def test_the_seed_decides_the_patterns() -> None:
 def test_patterns_wrap(axis: int) -> None:
     tiles = pattern_tiles(64, 8 * len(MOTIFS)).float()
     step = (tiles - tiles.roll(1, axis)).abs().mean((0, 3)).mean(2 - axis)
-    # position 0 is the step over the border; hard edges of grids lie on it and on others alike
-    assert step[0] < 1.3 * step.max().clamp_min(1e-3) and step[0] < 2.5 * step.mean()
+    # hard edges of grids lie on the border more than elsewhere: 1.7; of tiles that do not wrap it is 2.6
+    assert step[0] < 2.1 * step.mean()
 
 
 def test_painted_rooms_show_patterns_and_others_none() -> None:

@@ -86,10 +86,17 @@ class Lens:
 
     @classmethod
     def from_dict(cls, told: Mapping[str, Any]) -> Lens:
-        """Rebuild what `to_dict` gave. Raises InputError, KeyError."""
-        size = told.get("size")
-        distortion = tuple(told.get("distortion") or ())
-        return cls(told["intrinsics"], distortion, None if size is None else (int(size[0]), int(size[1])))
+        """Rebuild what `to_dict` gave, and may have been changed in a file since. Raises InputError."""
+        try:
+            size = told.get("size")
+            distortion = tuple(map(float, told.get("distortion") or ()))
+            k = np.array(told["intrinsics"], np.float64)
+            return cls(k, distortion, None if size is None else (int(size[0]), int(size[1])))
+        except (KeyError, TypeError, ValueError, OverflowError, IndexError) as error:
+            raise InputError(
+                f"the lens {str(told)[:80]} is damaged ({type(error).__name__}: {error}); wanted intrinsics, "
+                "distortion and size as cameras.json has them. Reconstruct the take again."
+            ) from error
 
 
 class Undistortion:

@@ -32,7 +32,8 @@ def write_mesh(path: Path, take: Take, *, keep_percentile: float = 100.0, voxel:
 
     keep_percentile: of each frame, the surest so many percent of the pixels that the cloud was drawn from.
     voxel: side in units of the take; by default one and a half pixels at the median depth, and at most 512 along the
-    scene. Left out are pixels at edges of depth and, in takes of 10 frames or more, what one frame alone saw.
+    scene. Left out are pixels at edges of depth and what hardly any frame saw: one alone in takes of 10 frames or more,
+    two alone in those of 20 or more.
     Raises InputError, OSError, MissingExtra.
     """
     o3d = _open3d()
