@@ -102,7 +102,7 @@
     socket.send(buffer);
   };
   setInterval(() => { // a picture that got lost, or an encoder or a decoder that holds pictures back, would be waited for for ever
-    if (!live || flying.length < FLIGHT || performance.now() - answer < 5000) return;
+    if (!live || !flying.length || performance.now() - answer < 5000) return;
     flying = [];
     key = true;
     if (encoder && ++faults > 3) jpegs();
