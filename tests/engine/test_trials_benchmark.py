@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The trials of the engine run through, keep what they found, and outlive a trial that fails and a process that ends."""
+"""The trials of the engine run through, keep what they found, and outlive a trial that fails."""
 
 from __future__ import annotations
 
