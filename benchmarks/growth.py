@@ -2,7 +2,7 @@
 """What a frame costs, against the frames before it: time, peak memory and bytes kept, for every family.
 
     python benchmarks/growth.py --precision bf16 --frames 1000 --seconds 90 --out out/growth   # on a GPU
-    python benchmarks/growth.py --precision bf16 --budget 150 --out out/growth                 # all within so many seconds
+    python benchmarks/growth.py --precision bf16 --budget 150 --out out/growth                 # in so many seconds
     python benchmarks/growth.py --draw out/growth/growth.json                                  # anywhere, later
     python benchmarks/growth.py --tiny --device cpu --frames 50                                # anywhere
 

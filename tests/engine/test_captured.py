@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 import torch
 
+from longtake.engine import Tuning, tune
+from longtake.engine.fp8 import EightBitLinear, eight_bits, plain_product
 from longtake.errors import CapabilityError
 from longtake.families.cut3r import Cut3r
 from longtake.families.vggt import Vggt
@@ -73,3 +75,41 @@ def test_a_captured_stream_is_saved_resumed_and_moved(tmp_path: Path) -> None:
     for i in range(3, 6):
         a, b = going.step(picture(i)), resumed.step(picture(i))
         torch.testing.assert_close(a.points, b.points, rtol=1e-4, atol=1e-4)  # type: ignore[union-attr]
+
+
+@gpu
+def test_a_tuned_graph_says_what_plain_calls_say() -> None:
+    """Lanes are streams here: were a lane not joined, or its memory given away too early, numbers would differ."""
+    tuning = Tuning(lanes=True, joint=True, tables=True, channels_last=True, benchmark=True, attention="cudnn")
+    config = find("cut3r-512").config.tiny()
+    torch.manual_seed(5)
+    plain, tuned = (Cut3r(config).eval().requires_grad_(False).cuda() for _ in range(2))
+    tuned.load_state_dict(plain.state_dict())
+    tune(tuned, tuning)
+    one, two = Streams(plain, 2, reset_every=4), Streams(tuned, 2, reset_every=4, graphs=True)
+    three = Streams(tuned, 2, reset_every=4)
+    for i in range(40):
+        frames = [picture(2 * i, 36, 48), None if i % 3 == 1 else picture(2 * i + 1, 36, 48)]
+        for a, *others in zip(one.step(frames), two.step(frames), three.step(frames), strict=True):
+            for b in others:
+                if a is not None and b is not None:
+                    torch.testing.assert_close(b.points, a.points, rtol=1e-3, atol=1e-3)
+                    torch.testing.assert_close(b.points_world, a.points_world, rtol=1e-3, atol=1e-3)
+                    torch.testing.assert_close(b.world_from_cam, a.world_from_cam, rtol=1e-3, atol=1e-3)
+    for name, tensor in one.state.tensors().items():
+        torch.testing.assert_close(two.state.tensors()[name], tensor, rtol=1e-3, atol=1e-3)
+
+
+@gpu
+def test_eight_bit_products_of_the_device_and_the_plain_ones() -> None:
+    torch.manual_seed(1)
+    rows, scale = eight_bits(torch.randn(769, 1024))
+    weight, weight_scale = eight_bits(torch.randn(3072, 1024))
+    layer = torch.nn.Linear(1024, 3072).cuda()
+    layer.__class__ = EightBitLinear
+    layer.weight = torch.nn.Parameter(weight.cuda(), requires_grad=False)
+    layer.weight_scale = weight_scale.t().contiguous().cuda()
+    layer.bias = torch.nn.Parameter(layer.bias.detach().bfloat16(), requires_grad=False)
+    made = layer((rows.float() * scale).cuda()).cpu()
+    wanted = plain_product(rows, scale, weight, weight_scale.t(), layer.bias.cpu())
+    assert (made.float() - wanted.float()).norm() / wanted.float().norm() < 0.01
