@@ -28,7 +28,7 @@ import torch
 from scaling_plot import draw_scaling
 
 from longtake.device import pick_device
-from longtake.engine import CapturedEngine, choose_engine, narrow, pack
+from longtake.engine import CapturedEngine, choose_engine, pack
 from longtake.frame import Flags
 from longtake.meter import finish_work, peak_bytes, start_counting
 from longtake.registry import Model
@@ -70,8 +70,7 @@ def labels_of(models: str, rules: str) -> list[str]:
 
 def build(name: str, *, tiny: bool, device: torch.device, precision: str) -> Model:
     """A model with random weights, as `longtake.load` would leave it on the device."""
-    model = growth.build(name, tiny=tiny, device=device, precision=torch.float32)
-    narrow(model.module, precision)
+    model = growth.build(name, tiny=tiny, device=device, precision=precision)
     return Model(name, pack(model.module) if device.type == "cpu" else model.module)
 
 

@@ -53,6 +53,7 @@ EXTRAS_OF = {  # triton comes with PyTorch for CUDA
     "outputs": {"open3d", "rerun"},
     "synthetic": {"triton"},
     "serve": {"fastapi", "uvicorn", "websockets"},
+    "sources": {"yaml"},
     "viewer": {"viser"},
 }
 NETWORK = {"socket", "ssl", "http", "urllib", "ftplib", "smtplib", "xmlrpc", "requests", "httpx", "huggingface_hub"}

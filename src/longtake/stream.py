@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from torch import Tensor
 
 from longtake.cameras import CameraChoice
@@ -33,10 +33,9 @@ from longtake.geometry.lens import Lens
 from longtake.memory.keep import Keep
 from longtake.predictions import Prepared, Shown, facts_of, predictions_of, shown_from
 from longtake.rules import Rule
+from longtake.saved import FORMAT, read_saved
 from longtake.tokenize.images import to_tensor
 from longtake.tokenize.images_device import DevicePreparer
-
-FORMAT = "longtake-state-1"
 
 
 def absorb(
@@ -293,21 +292,7 @@ class Streams:
 
         Raises InputError where there is no such file, CheckpointError if it does not fit.
         """
-        path = Path(path)
-        if not path.is_file():
-            raise InputError(f"{path}: no such file. Give a state file that stream.save() wrote.")
-        try:
-            with safe_open(str(path), framework="pt") as file:
-                about = json.loads((file.metadata() or {}).get("longtake", "{}"))
-                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
-        except (SafetensorError, json.JSONDecodeError, OSError) as error:
-            raise CheckpointError(
-                f"{path}: not a readable state file ({error}). Save it again with stream.save()."
-            ) from error
-        if about.get("format") != FORMAT:
-            raise CheckpointError(
-                f"{path}: holds no stream state (wanted {FORMAT}); weights are loaded with longtake.load"
-            )
+        about, tensors = read_saved(path)
         if about["config"] != json.loads(json.dumps(model.config.to_dict())):
             raise CheckpointError(
                 f"{path}: was saved by {about['model'] or 'another model'}; load that model and resume it"
@@ -345,27 +330,6 @@ class Streams:
         self.state = state
         self.watch.to(device)
         return self
-
-
-def saved_model(path: str | Path) -> tuple[str, int | None]:
-    """Return the name of the model that saved a state, and the longer side of what it sees: as `load` takes them.
-
-    Empty and None where the state does not say. Raises InputError, CheckpointError.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"{path}: no such file. Give a state file that stream.save() wrote.")
-    try:
-        with safe_open(str(path), framework="pt") as file:
-            about = json.loads((file.metadata() or {}).get("longtake", "{}"))
-    except (SafetensorError, json.JSONDecodeError, OSError) as error:
-        raise CheckpointError(
-            f"{path}: not a readable state file ({error}). Save it again with stream.save()."
-        ) from error
-    if about.get("format") != FORMAT:
-        return "", None
-    config = about.get("config", {})
-    return str(about.get("model") or ""), config.get("image_size") or config.get("seen_size")
 
 
 class Stream(Streams):

@@ -40,8 +40,9 @@ def main(
 
     from longtake.errors import InputError
     from longtake.registry import load
+    from longtake.saved import saved_model
     from longtake.sources import KnownSource, images, resolve_lens
-    from longtake.stream import Stream, saved_model
+    from longtake.stream import Stream
 
     if not photos:
         raise InputError("no photo is given: longtake localize STATE PHOTO ...")
