@@ -21,7 +21,13 @@ from longtake.geometry.lens import Lens, brown
 from longtake.sources.lens_colmap import UNDO, read_binary, read_text
 from longtake.sources.lens_yaml import read_yaml
 
-_FOLDED = ("FISHEYE", "EQUIRECTANGULAR", "EQUIDISTANT", "FOV", "THIN_PRISM")  # in names of models that are no Brown lens
+_FOLDED = (
+    "FISHEYE",
+    "EQUIRECTANGULAR",
+    "EQUIDISTANT",
+    "FOV",
+    "THIN_PRISM",
+)  # in names of models that are no Brown lens
 _WANTED = (
     "wanted COLMAP's cameras.txt or .bin, nerfstudio's transforms.json, ROS's camera_info as YAML, cameras.json of a "
     "take, or JSON with fx, fy, cx, cy, and if known width, height, k1, k2, p1, p2, k3"
