@@ -97,7 +97,8 @@ def measure(frames: int, points: int) -> dict[str, float]:
             memory = resident_bytes() or 0
         return {
             "points": shown, "nodes": len(viewer._points._nodes), "read_s": read, "shown_s": drawn,
-            "turning_fps": turning, "sliding_fps": sliding, "megabytes_sent": 15 * shown / 1e6, "memory_mb": memory / 1e6,
+            "turning_fps": turning, "sliding_fps": sliding, "megabytes_sent": 15 * shown / 1e6,
+            "memory_mb": memory / 1e6,
         }  # fmt: skip
 
 

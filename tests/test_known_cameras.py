@@ -79,7 +79,7 @@ def test_exif_reaches_every_camera_and_the_solve(photos: Path) -> None:
 def test_a_saved_state_knows_the_lens_of_its_take(
     photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Frames that come later have it, larger photos have it scaled, and those of another aspect are another camera's."""
+    """Later frames have it, larger photos have it scaled, and those of another aspect are another camera's."""
     (tmp_path / "k.json").write_text(json.dumps({"fx": 44, "fy": 45, "cx": 25.25, "cy": 14, "width": 50, "height": 30}))
     state = tmp_path / "state.safetensors"
     run(photos, "--lens", str(tmp_path / "k.json"), "--state", str(state))

@@ -118,7 +118,9 @@ def test_h264_is_offered_where_the_browser_writes_it_and_jpeg_takes_over(page: B
 def test_pictures_that_get_no_answer_do_not_stop_the_take(page: Browser, service: Service) -> None:
     """Those that a newer one replaced, or that were lost on the way: the page waits for neither."""
     script = """(() => { const send = WebSocket.prototype.send; let number = 0;
-      WebSocket.prototype.send = function (data) { if (typeof data === 'string' || number++ >= %d) send.call(this, data); };
+      WebSocket.prototype.send = function (data) {
+        if (typeof data === 'string' || number++ >= %d) send.call(this, data);
+      };
       return true; })()"""
     for lost in (1, 2):  # as many as may be on their way
         page.run(script % lost)

@@ -182,26 +182,29 @@ def test_two_thousand_frames_with_two_cuts(tmp_path: Path) -> None:
 @pytest.mark.slow
 @needs_gst
 def test_a_take_from_rtsp_outlives_a_cut(tmp_path: Path) -> None:
-    path, port, out = film(tmp_path / "a.mkv", 150, 15), free_port(), tmp_path / "out"
+    path, port, out = film(tmp_path / "a.mkv", 900, 15), free_port(), tmp_path / "out"
     words = [
         "live",
         f"rtsp://127.0.0.1:{port}/camera",
         "--out",
         str(out),
-        "--seconds",
-        "5",
+        "--max-frames",
+        "20",
         "--device",
         "cpu",
         "--json",
     ]
-    with rtsp(port, path):
-        process = subprocess.Popen([sys.executable, "-m", "longtake", *words], stdout=subprocess.PIPE, text=True)
-        while not (out / "images" / "000008.jpg").exists():
-            assert process.poll() is None
-            time.sleep(0.02)
-    time.sleep(0.4)
-    with rtsp(port, path):  # which begins the film anew
-        told, _ = process.communicate(timeout=60)
+    with subprocess.Popen([sys.executable, "-m", "longtake", *words], stdout=subprocess.PIPE, text=True) as process:
+        try:
+            with rtsp(port, path):
+                while not (out / "images" / "000008.jpg").exists():
+                    assert process.poll() is None
+                    time.sleep(0.02)
+            time.sleep(0.4)
+            with rtsp(port, path):  # which begins the film anew
+                told, _ = process.communicate(timeout=120)
+        finally:
+            process.kill()
     report = json.loads(told)
     assert process.returncode == 0 and report["status"] == "complete, with notes"
     assert any("connected again 1 time(s)" in note for note in report["notes"])

@@ -71,7 +71,7 @@ def _screen(found: re.Match[str], system: str) -> Address:
     display = os.environ.get("DISPLAY")
     if not display:
         raise InputError("screen: there is no X11 display here (DISPLAY is not set).")
-    options = {"framerate": "15"}
+    options = {"framerate": "15", "draw_mouse": "0"}  # the pointer is no part of the scene
     corner = ""
     if found[1] is not None:
         options["video_size"] = f"{found[3]}x{found[4]}"

@@ -32,7 +32,10 @@ def read_yaml(path: Path, text: str) -> list[Lens]:
     class Loader(yaml.SafeLoader):
         """Plain values only, and OpenCV's matrices as the mappings that they are."""
 
-    Loader.add_constructor("tag:yaml.org,2002:opencv-matrix", lambda loader, node: loader.construct_mapping(node, True))
+    def matrix(loader: Loader, node: yaml.MappingNode) -> dict[Any, Any]:
+        return loader.construct_mapping(node, deep=True)
+
+    Loader.add_constructor("tag:yaml.org,2002:opencv-matrix", matrix)
     body = text.split("\n", 1)[1] if text.startswith("%YAML:") else text  # OpenCV's first line is no YAML
     try:
         (document, *_) = [each for each in yaml.load_all(body, Loader) if each is not None] or [None]  # a topic's first
