@@ -175,8 +175,8 @@ def test_models_lists_the_models(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_train_has_the_defaults_and_choices_of_the_trainer() -> None:
     flags, defaults = signature(train.main).parameters, TrainConfig()
-    # which model and what it has, a default that depends on the machine, a recipe
-    own = {"model", "metric_scale", "frames_per_step", "config"}
+    # Which model and with what, a default that depends on the machine, a recipe, what happens after a failure.
+    own = {"model", "metric_scale", "frames_per_step", "config", "keep_going"}
     assert {name: flag.default for name, flag in flags.items() if name not in own} == {
         name: getattr(defaults, name) for name in flags if name not in own
     }

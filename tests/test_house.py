@@ -50,7 +50,6 @@ EXTRAS_OF = {  # triton comes with PyTorch for CUDA
     "continuity": {"scipy"},
     "evaluation": {"scipy"},
     "geometry": {"cv2"},
-    "sources": {"yaml"},
     "outputs": {"open3d", "rerun"},
     "synthetic": {"triton"},
     "serve": {"fastapi", "uvicorn", "websockets"},

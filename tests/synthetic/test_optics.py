@@ -5,7 +5,7 @@ import torch
 
 from longtake.synthetic.config import worlds
 from longtake.synthetic.furniture import turned
-from longtake.synthetic.optics import build_optics, compress, smear, turning
+from longtake.synthetic.optics import build_optics, compress, cosines, smear, turning
 from longtake.synthetic.raycast import bend
 from longtake.synthetic.uniforms import Uniforms, draw_uniforms
 
@@ -55,15 +55,16 @@ def test_blur_follows_the_pan_and_keeps_the_light() -> None:
 def test_compression_quantises_and_does_so_once() -> None:
     image = torch.rand(2, 1, 3, 16, 24, generator=torch.Generator().manual_seed(0))
     step = torch.tensor([0.0, 0.08])
-    out = compress(image, step)
+    basis = cosines(torch.device("cpu"))
+    out = compress(image, step, *basis)
     torch.testing.assert_close(out[0], image[0], atol=1e-5, rtol=0)
     error = (out[1] - image[1]).abs().mean()
     assert 0.005 < error < 0.2
-    torch.testing.assert_close(compress(out, step), out, atol=1e-4, rtol=0)
+    torch.testing.assert_close(compress(out, step, *basis), out, atol=1e-4, rtol=0)
     flat = torch.full((1, 1, 3, 8, 8), 0.5)
-    torch.testing.assert_close(compress(flat, torch.tensor([0.01])), flat, atol=0.01, rtol=0)
+    torch.testing.assert_close(compress(flat, torch.tensor([0.01]), *basis), flat, atol=0.01, rtol=0)
     odd = torch.rand(1, 1, 3, 9, 8)
-    assert torch.equal(compress(odd, torch.tensor([0.1])), odd)
+    assert torch.equal(compress(odd, torch.tensor([0.1]), *basis), odd)
 
 
 def test_shares_decide_how_many_takes_are_touched() -> None:

@@ -237,7 +237,7 @@ from longtake.training.step import Step
 plain, compiled = tiny_learner(), tiny_learner()
 flats = {plain: FlatParameters([plain]), compiled: FlatParameters([compiled])}
 compiled.compile_parts()
-for frames, window in ((2, 0), (3, 0), (5, 0), (6, 3)):
+for frames, window in ((4, 0), (8, 0), (12, 0), (8, 4)):  # whole groups of eight frames
     made = []
     for learner, flat in flats.items():
         shape = Shape(2, frames, 32, 48, window)

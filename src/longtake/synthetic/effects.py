@@ -7,14 +7,18 @@ state and is the same on every device.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from math import pi
+from functools import lru_cache
+from math import gcd, pi
 
 import torch
 from torch import Tensor
 
-from longtake.synthetic.optics import compress
+from longtake.synthetic.optics import compress, cosines
 from longtake.synthetic.uniforms import Uniforms
+
+GROUP = 8  # frames that compiled code develops at a time; steps of four takes or more are whole groups
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,13 +79,10 @@ def scramble(x: Tensor) -> Tensor:
     return x ^ ((x >> 16) & 0xFFFF)
 
 
-def noise(seed: Tensor, frames: int, height: int, width: int) -> Tensor:
-    """Nearly normal noise (B, T, 3, H, W) of unit variance: the four bytes of a hash, added."""
-    device = seed.device
-    pixel = torch.arange(3 * height * width, device=device, dtype=torch.int32).view(3, height, width)
-    frame = torch.arange(frames, device=device, dtype=torch.int32)
-    take = scramble(seed[:, None] + frame * 0x3C6EF372)[..., None, None, None]
-    bits = scramble(take ^ (pixel * 0x1E3779B1))
+def noise(take: Tensor, height: int, width: int) -> Tensor:
+    """Nearly normal noise (N, 3, H, W) of unit variance: the four bytes of a hash of picture (N,) int32 and pixel."""
+    pixel = torch.arange(3 * height * width, device=take.device, dtype=torch.int32).view(3, height, width)
+    bits = scramble(take[:, None, None, None] ^ (pixel * 0x1E3779B1))
     total = (bits & 255) + ((bits >> 8) & 255) + ((bits >> 16) & 255) + ((bits >> 24) & 255)
     return (total.float() - 510.0) / 147.8
 
@@ -94,45 +95,87 @@ def smooth(image: Tensor, weight: Tensor, axis: int) -> Tensor:
     return image + weight * (before + after - 2 * image)
 
 
-def develop(light: Tensor, camera: Camera | None, step: Tensor | None = None) -> Tensor:
+def develop(light: Tensor, camera: Camera | None, step: Tensor | None = None, *, compiled: bool = False) -> Tensor:
     """Turn linear light (B, T, 3, H, W) into pictures in [0, 1] with 8-bit steps. `step` (B,) compresses them.
 
-    Without a camera: a fixed exposure for the take's mean and gamma 2, still with 8-bit steps.
+    Without a camera: a fixed exposure for the take's mean and gamma 2, still with 8-bit steps. compiled: eight frames
+    at a time through torch.compile, which reads a picture a few times where the plain steps read it a hundred times;
+    compiled code depends on the picture's size alone. Some pixels differ by a step of the quantisers.
     """
     b, t, _, height, width = light.shape
-    device = light.device
     grey = light.clamp(0, 8).mean((2, 3, 4))  # (B, T)
     whole = grey.mean(1, keepdim=True)
     if camera is None:
         image = (light * (0.16 / whole.clamp_min(1e-4))[..., None, None, None]).clamp(0, 1).sqrt()
         return (image * 255).round() / 255
-
-    def wide(x: Tensor) -> Tensor:
-        return x.reshape(b, -1, 1, 1, 1)
-
     metered = whole ** (1 - camera.follow[:, None]) * grey.clamp_min(1e-4) ** camera.follow[:, None]
     gain = (camera.target**2)[:, None] / metered.clamp_min(1e-4) * torch.exp2(camera.drift)
+    frame = torch.arange(t, device=light.device, dtype=torch.int32)
+    timed = (gain, camera.warmth, camera.blur, scramble(camera.seed[:, None] + frame * 0x3C6EF372))
+    still = (camera.color, camera.gamma, camera.contrast, camera.vignette, camera.shot, camera.read, camera.chroma)
+    still = still if step is None else (*still, step)
+    of_frames = (*(x.flatten(0, 1) for x in timed), *(x.repeat_interleave(t, 0) for x in still))
+    frames = light.flatten(0, 1)
+    if not compiled:
+        return expose(frames, *of_frames, basis=cosines(light.device)).view_as(light)
+    group, basis = gcd(b * t, GROUP), cosines(light.device)
+    groups = zip(*(x.contiguous().split(group) for x in (frames, *of_frames)), strict=True)
+    return torch.cat([compiled_expose()(*each, basis=basis) for each in groups]).view_as(light)
+
+
+def expose(
+    light: Tensor,
+    gain: Tensor,
+    warmth: Tensor,
+    blur: Tensor,
+    take: Tensor,
+    color: Tensor,
+    gamma: Tensor,
+    contrast: Tensor,
+    vignette: Tensor,
+    shot: Tensor,
+    read: Tensor,
+    chroma: Tensor,
+    step: Tensor | None = None,
+    basis: tuple[Tensor, Tensor] | None = None,
+) -> Tensor:
+    """What `develop` does to N frames (N, 3, H, W) once they are metered; the rest as in `Camera`, (N, ...).
+
+    step (N,), with `cosines` as the basis: compresses them.
+    """
+    height, width = light.shape[-2:]
+    device = light.device
+
+    def wide(x: Tensor) -> Tensor:
+        return x.reshape(-1, 1, 1, 1)
+
     y = (torch.arange(height, device=device) - 0.5 * (height - 1)) / (0.5 * max(height, width))
     x = (torch.arange(width, device=device) - 0.5 * (width - 1)) / (0.5 * max(height, width))
-    corner = 1 - wide(camera.vignette) * (y[:, None] ** 2 + x**2) * 0.5
+    corner = 1 - wide(vignette) * (y[:, None] ** 2 + x**2) * 0.5
     image = (light * wide(gain)).clamp(0, 4) * corner
-    r, g, bl = image[:, :, 0], image[:, :, 1], image[:, :, 2]
-    m = camera.color[:, :, :, None, None, None]
-    r, bl = r * camera.warmth.exp()[..., None, None], bl * camera.warmth.neg().exp()[..., None, None]
-    image = torch.stack([m[:, i, 0] * r + m[:, i, 1] * g + m[:, i, 2] * bl for i in range(3)], 2).clamp(0, 4)
-    image = smooth(image, wide(camera.blur[..., 0]), 4)
-    image = smooth(image, wide(camera.blur[..., 1]), 3)
-    spread = (image * wide(camera.shot**2) + wide(camera.read**2)).sqrt()
-    image = image + spread * noise(camera.seed, t, height, width)
-    image = image.clamp(1e-6, 1) ** (wide(camera.gamma) * 0.5)
+    r, g, bl = image[:, 0], image[:, 1], image[:, 2]
+    m = color[:, :, :, None, None]
+    r, bl = r * warmth.exp()[:, None, None], bl * warmth.neg().exp()[:, None, None]
+    image = torch.stack([m[:, i, 0] * r + m[:, i, 1] * g + m[:, i, 2] * bl for i in range(3)], 1).clamp(0, 4)
+    image = smooth(image, wide(blur[:, 0]), 3)
+    image = smooth(image, wide(blur[:, 1]), 2)
+    spread = (image * wide(shot**2) + wide(read**2)).sqrt()
+    image = image + spread * noise(take, height, width)
+    image = image.clamp(1e-6, 1) ** (wide(gamma) * 0.5)
     curve = image * image * (3 - 2 * image)
-    image = image + wide(camera.contrast) * (curve - image)
+    image = image + wide(contrast) * (curve - image)
     if height % 2 == 0 and width % 2 == 0:
-        luma = 0.3 * image[:, :, 0:1] + 0.59 * image[:, :, 1:2] + 0.11 * image[:, :, 2:3]
-        color = image - luma
-        half = color.unflatten(4, (width // 2, 2)).unflatten(3, (height // 2, 2)).mean((4, 6), keepdim=True)
-        half = half.expand(-1, -1, -1, -1, 2, -1, 2).reshape(color.shape)
-        image = luma + color + wide(camera.chroma) * (half - color)
-    if step is not None:
-        image = compress(image, step)
+        luma = 0.3 * image[:, 0:1] + 0.59 * image[:, 1:2] + 0.11 * image[:, 2:3]
+        tint = image - luma
+        half = tint.unflatten(3, (width // 2, 2)).unflatten(2, (height // 2, 2)).mean((3, 5), keepdim=True)
+        half = half.expand(-1, -1, -1, 2, -1, 2).reshape(tint.shape)
+        image = luma + tint + wide(chroma) * (half - tint)
+    if step is not None and basis is not None:
+        image = compress(image[:, None], step, *basis)[:, 0]
     return (image.clamp(0, 1) * 255).round() / 255
+
+
+@lru_cache(maxsize=1)
+def compiled_expose() -> Callable[..., Tensor]:
+    """`expose` under torch.compile, for each number of frames and size it meets."""
+    return torch.compile(expose, dynamic=False)

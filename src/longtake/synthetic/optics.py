@@ -82,20 +82,25 @@ def smear(light: Tensor, turn: Tensor, intrinsics: Tensor) -> Tensor:
     return (total / len(TAPS)).view_as(light)
 
 
-def compress(image: Tensor, step: Tensor) -> Tensor:
-    """Quantise the 8 x 8 cosine transforms of pictures (B, T, 3, H, W) in [0, 1] as JPEG does (ITU T.81); `step` (B,).
-
-    Steps grow with frequency. Pictures whose sides are no multiples of 8 are left as they are.
-    """
-    b, t, c, height, width = image.shape
-    if height % BLOCK or width % BLOCK:
-        return image
+def cosines(device: torch.device) -> tuple[Tensor, Tensor]:
+    """The cosine transform of a block's side (8, 8), and how its steps grow with frequency (8, 8)."""
     rows = tuple(
         tuple(sqrt((1 if k == 0 else 2) / BLOCK) * cos(pi * (2 * n + 1) * k / (2 * BLOCK)) for n in range(BLOCK))
         for k in range(BLOCK)
     )
-    dct = constant(rows, image.device)
-    slope = constant(tuple(tuple(1 + 0.5 * (i + j) for j in range(BLOCK)) for i in range(BLOCK)), image.device)
+    slope = tuple(tuple(1 + 0.5 * (i + j) for j in range(BLOCK)) for i in range(BLOCK))
+    return constant(rows, device), constant(slope, device)
+
+
+def compress(image: Tensor, step: Tensor, dct: Tensor, slope: Tensor) -> Tensor:
+    """Quantise the 8 x 8 cosine transforms of pictures (B, T, 3, H, W) in [0, 1] as JPEG does (ITU T.81); `step` (B,).
+
+    dct, slope: `cosines`, which compiled code must not make: it would copy them from the host. Pictures whose sides are
+    no multiples of 8 are left as they are.
+    """
+    b, t, c, height, width = image.shape
+    if height % BLOCK or width % BLOCK:
+        return image
     blocks = image.reshape(b, t, c, height // BLOCK, BLOCK, width // BLOCK, BLOCK).transpose(4, 5)
     quantum = step.view(b, *([1] * 6)) * slope
     waves = dct @ blocks @ dct.T

@@ -186,6 +186,7 @@ def batch_from_uniforms(
     height: int,
     width: int,
     fast: bool = False,
+    compiled: bool = False,
 ) -> Batch:
     """Turn a block of uniforms (B, N) into takes; a pure function that a graph can capture."""
     meshes = load_meshes(block.device) if config.mesh_share > 0 or config.street_share > 0 else None
@@ -195,7 +196,7 @@ def batch_from_uniforms(
     light, depth = render(plan.scenes, poses, lens, height, width, textures, config.shadows, fast, meshes, warp)
     if optics is not None and config.blur_share > 0:
         light = smear(light, optics.turn, lens)
-    images = develop(light, plan.camera, None if optics is None else optics.step)
+    images = develop(light, plan.camera, None if optics is None else optics.step, compiled=compiled)
     return Batch(images, depth, from_first(poses), lens)
 
 
@@ -220,18 +221,22 @@ def make_batch(
     device: torch.device | str,
     generator: torch.Generator | None = None,
     fast: bool = False,
+    compiled: bool = False,
 ) -> Batch:
     """Draw a batch of takes without gradients.
 
     The generator (on the same device) and the config decide everything; None takes the device's default generator,
     which a CUDA graph can capture. `fast=True` casts the rays with the hand-written kernel (CUDA only). Without it,
-    `config.chunk` bounds how many takes' frames are rendered at once.
+    `config.chunk` bounds how many takes' frames are rendered at once. `compiled`: see `effects.develop`.
     """
     textures = load_textures(device)
     with torch.no_grad():
         block = draw_uniforms(batch, frames, device, generator)
         if fast or not config.chunk or batch * frames <= config.chunk:
-            return batch_from_uniforms(block, config, textures, frames, height, width, fast)
+            return batch_from_uniforms(block, config, textures, frames, height, width, fast, compiled)
         takes = max(1, config.chunk // frames)
-        parts = [batch_from_uniforms(part, config, textures, frames, height, width) for part in block.split(takes)]
+        parts = [
+            batch_from_uniforms(part, config, textures, frames, height, width, compiled=compiled)
+            for part in block.split(takes)
+        ]
     return Batch(*(torch.cat([getattr(p, f) for p in parts]) for f in Batch.__dataclass_fields__))

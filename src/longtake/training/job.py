@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from longtake.catalog import find
-from longtake.errors import InputError
+from longtake.errors import InputError, OutputError
 from longtake.synthetic.config import WorldConfig
 from longtake.training.loop import TrainConfig
 from longtake.training.losses import LossWeights
@@ -20,10 +20,13 @@ PATHS = ("out", "resume")
 
 
 def write_job(path: Path, config: TrainConfig, model: str, model_config: Any) -> None:
-    """Write a run, and the model by a name of the table that has its kind."""
+    """Write a run, and the model by a name of the table that has its kind. Raises OutputError."""
     values = {"model": model, "model_config": model_config.to_dict(), "train": asdict(config)}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(values, default=str, indent=1), encoding="utf-8")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(values, default=str, indent=1), encoding="utf-8")
+    except OSError as error:
+        raise OutputError(f"{path}: {error.strerror}. Give --out a folder that can be written to.") from error
 
 
 def read_job(path: Path) -> tuple[TrainConfig, Any]:

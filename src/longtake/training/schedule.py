@@ -44,11 +44,10 @@ SHORT = (  # a few minutes: no time for long takes, the rate falls early
 )
 # For weights that can match already: memory. One size most of the time, which is that of the yardstick; the same
 # number of takes in all stages, so that nothing is compiled twice.
-MIXED = {"gated": 0.3, "filtered": 0.25, "damped": 0.2}
 MOSTLY = tuple(size for other in (SHAPES[0], SHAPES[1], SHAPES[3]) for size in (SHAPES[2], other))
 LONG = (
-    Stage(32, until=0.10, sizes=MOSTLY, share=2.0, **MIXED),
-    Stage(64, until=1.00, sizes=MOSTLY, share=4.0, window=32, **MIXED),
+    Stage(32, until=0.10, sizes=MOSTLY, gated=0.3, filtered=0.25, damped=0.2, share=2.0),
+    Stage(64, until=1.00, sizes=MOSTLY, gated=0.3, filtered=0.25, damped=0.2, share=4.0, window=32),
 )
 TOY = (
     Stage(2, until=0.5, gated=0.0, sizes=((48, 64),)),

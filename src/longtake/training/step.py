@@ -138,7 +138,7 @@ class Step:
         self.learner, self.shape, self.world, self.weights = learner, shape, world, weights
         self.gradients, self.precision = gradients, precision
         self.shares = (gated_share, filtered_share, damped_share)
-        self.fast = kernel and gradients.is_cuda
+        self.fast, self.compiled = kernel and gradients.is_cuda, compiled
         self.frame_terms = compiled_frame_terms() if compiled else None
         self.parts: dict[str, Tensor] = {}
         self.drawn: Drawn | None = None  # of takes of several windows
@@ -151,7 +151,9 @@ class Step:
         s = self.shape
         device = self.gradients.device
         with torch.no_grad():
-            batch = make_batch(self.world, s.takes, s.frames, s.height, s.width, device, fast=self.fast)
+            batch = make_batch(
+                self.world, s.takes, s.frames, s.height, s.width, device, fast=self.fast, compiled=self.compiled
+            )
             return batch, make_targets(batch.depth, batch.world_from_cam, batch.intrinsics)
 
     def forward_backward(self) -> None:
@@ -173,7 +175,7 @@ class Step:
 
     def draw(self) -> None:
         """Fresh takes of several windows."""
-        self.drawn = draw_takes(self.world, self.shape, self.gradients.device, fast=self.fast)
+        self.drawn = draw_takes(self.world, self.shape, self.gradients.device, fast=self.fast, compiled=self.compiled)
         self.rules = draw_rules(self.shape.takes, *self.shares, self.gradients.device)
 
     def first_window(self) -> None:

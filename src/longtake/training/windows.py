@@ -42,14 +42,16 @@ class Drawn:
         return self.pictures.index_select(1, own).float() / 255, targets
 
 
-def draw_takes(world: WorldConfig, shape: Shape, device: torch.device, *, fast: bool = False) -> Drawn:
+def draw_takes(
+    world: WorldConfig, shape: Shape, device: torch.device, *, fast: bool = False, compiled: bool = False
+) -> Drawn:
     """Draw takes of several windows, so many at once that no more frames are drawn at a time than a window has."""
     at_once = max(1, (shape.takes * shape.window if fast or not world.chunk else world.chunk) // shape.frames)
     textures = load_textures(device)
     parts = []
     with torch.no_grad():
         for block in draw_uniforms(shape.takes, shape.frames, device, None).split(at_once):
-            batch = batch_from_uniforms(block, world, textures, shape.frames, shape.height, shape.width, fast)
+            batch = batch_from_uniforms(block, world, textures, shape.frames, shape.height, shape.width, fast, compiled)
             pictures = (batch.images * 255).round().byte()
             parts.append((pictures, batch.depth, batch.world_from_cam, batch.intrinsics))
     return Drawn(*(torch.cat(part) for part in zip(*parts, strict=True)))
