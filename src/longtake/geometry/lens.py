@@ -7,8 +7,9 @@ pinhole's place on the plane z = 1 to the place where the lens shows it. OpenCV 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -166,6 +167,14 @@ class Undistortion:
             middle = (good + bad) / 2
             good, bad = (middle, bad) if inside(middle) else (good, middle)
         return good
+
+
+def undistortions(lens: Lens) -> Callable[[tuple[int, int]], Undistortion]:
+    """Return the undistortion of a lens by the size (width, height) of pictures; the last four sizes are remembered.
+
+    No more, however mixed the pictures are: each takes a few times the memory of a picture.
+    """
+    return lru_cache(4)(lambda size: Undistortion(lens, size))
 
 
 def _folds(x: np.ndarray, y: np.ndarray) -> bool:

@@ -7,12 +7,11 @@ import os
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
-from functools import lru_cache
 from typing import Any, Literal
 
 from longtake.errors import InputError
 from longtake.frame import Frame
-from longtake.geometry.lens import Lens, Undistortion
+from longtake.geometry.lens import Lens, Undistortion, undistortions
 from longtake.geometry.solve import require_opencv
 from longtake.sources.base import Source
 from longtake.sources.exif import exif_lens
@@ -72,8 +71,7 @@ class KnownSource(Source):
         return Lens(Undistortion(self.lens, size).intrinsics, (), size) if self.lens.fits(size) else None
 
     def _frames(self, picker: Picker) -> Generator[Frame, None, None]:
-        # By size: one, or a few where pictures are mixed. No more are remembered, each is as large as a picture.
-        undistort = lru_cache(4)(lambda size: Undistortion(self.lens, size))
+        undistort = undistortions(self.lens) if isinstance(self.lens, Lens) else None
         start: float | None = None
         with closing(frame for frame in self.source) as frames:
             for frame in frames:
@@ -91,10 +89,10 @@ class KnownSource(Source):
                 if picker.full:
                     return
 
-    def _informed(self, frame: Frame, undistort: Callable[[tuple[int, int]], Undistortion]) -> Frame:
+    def _informed(self, frame: Frame, undistort: Callable[[tuple[int, int]], Undistortion] | None) -> Frame:
         if self.lens is None:
             return frame
-        if not isinstance(self.lens, Lens):
+        if undistort is None:
             assert isinstance(self.source, ImageSource)
             lens = exif_lens(self.source.paths[frame.index])
             if lens is None:

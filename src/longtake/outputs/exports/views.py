@@ -6,7 +6,6 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,7 @@ from PIL import Image
 
 from longtake.errors import InputError
 from longtake.frame import Frame
-from longtake.geometry.lens import Undistortion
+from longtake.geometry.lens import undistortions
 from longtake.outputs.take import Take, TakeFrame
 
 QUALITY = 95  # of the JPEGs cut from an original: the next tool learns from them
@@ -49,8 +48,7 @@ def write_views(take: Take, folder: Path, originals: Iterable[Frame] | None) -> 
             yield View(frame, name, frame.size, frame.intrinsics, frame.world_from_cam)
         return
     wanted = {frame.index: frame for frame in take.posed}
-    lens = take.lens
-    undistort = lru_cache(4)(lambda size: Undistortion(lens, size))  # as large as a picture each
+    undistort = None if take.lens is None else undistortions(take.lens)
     for original in originals:
         frame = wanted.pop(original.index, None)
         if frame is None:
@@ -63,7 +61,7 @@ def write_views(take: Take, folder: Path, originals: Iterable[Frame] | None) -> 
             )
         assert frame.intrinsics_original is not None and frame.world_from_cam is not None
         name = f"frame_{frame.number:06d}.jpg"
-        picture = original.image if lens is None else undistort(frame.original_size)(original.image)
+        picture = original.image if undistort is None else undistort(frame.original_size)(original.image)
         Image.fromarray(picture).save(folder / name, quality=QUALITY)
         yield View(frame, name, frame.original_size, frame.intrinsics_original, frame.world_from_cam)
         if not wanted:
