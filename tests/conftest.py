@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import signal
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +24,10 @@ beartype_packages([f"longtake.{room}" for room in INNER], conf=BeartypeConf(is_p
 # Before torch is imported anywhere. Tiny models on many threads are slower, and sums would change with the machine.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+# A shell that runs tests in its background has them ignore Ctrl-C, which some tests press.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -33,6 +38,14 @@ def _is_local(host: object) -> bool:
         return ipaddress.ip_address(host.decode() if isinstance(host, bytes) else str(host)).is_loopback
     except ValueError:
         return False  # a name that would have to be looked up
+
+
+@pytest.fixture(autouse=True)
+def _rules_of_ones_own_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pages and notebooks register rules; other tests count them."""
+    from longtake.rules import table
+
+    monkeypatch.setattr(table, "_RULES", dict(table._RULES))
 
 
 @pytest.fixture(autouse=True, scope="session")
