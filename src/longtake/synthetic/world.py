@@ -92,20 +92,29 @@ def render(
     fast: bool = False,
     meshes: Meshes | None = None,
     warp: Tensor | None = None,
+    at_once: int = 0,
 ) -> tuple[Tensor, Tensor]:
     """Cast one ray a pixel: linear light (B, T, 3, H, W) and exact z-depth (B, T, H, W) in metres.
 
     `room_from_cam` is (B, T, 4, 4), `intrinsics` (B, 3, 3) in pixels with centres at integers. Pure. `fast` takes
-    the hand-written kernel instead of `trace`: CapabilityError without triton or off a CUDA device.
+    the hand-written kernel instead of `trace`: CapabilityError without triton or off a CUDA device. `at_once` bounds
+    how many frames `trace` has in work, which takes some 25 MB for each at 160x128; 0 means all.
     """
     b, t = room_from_cam.shape[:2]
     if fast:
         draw = kernel(room_from_cam.device)
         light, depth = draw(scenes, room_from_cam, intrinsics, height, width, textures.texels, shadows, meshes, warp)
     else:
-        rays = pixel_rays(scenes, room_from_cam, intrinsics, height, width, warp)
-        poses, focal = room_from_cam.reshape(b * t, 4, 4), intrinsics[:, 0, 0].repeat_interleave(t)
-        light, depth = trace(scenes, rays, poses, focal, textures.texels, meshes, shadows)
+        parts, step = [], max(1, at_once // b) if at_once else t
+        for first in range(0, t, step):
+            now = slice(first, first + step)
+            moved = replace(scenes, moving=None if scenes.moving is None else scenes.moving[:, now])
+            poses, bent = room_from_cam[:, now], None if warp is None else warp[:, now]
+            rays = pixel_rays(moved, poses, intrinsics, height, width, bent)
+            n, focal = poses.shape[1], intrinsics[:, 0, 0].repeat_interleave(poses.shape[1])
+            light, depth = trace(moved, rays, poses.reshape(b * n, 4, 4), focal, textures.texels, meshes, shadows)
+            parts.append((light.view(b, n, 3, height, width), depth.view(b, n, height, width)))
+        light, depth = (torch.cat(kind, 1) for kind in zip(*parts, strict=True))
     return light.view(b, t, 3, height, width), depth.view(b, t, height, width)
 
 
@@ -193,7 +202,9 @@ def batch_from_uniforms(
     plan = plan_takes(Uniforms(block), config, textures, meshes, frames, height, width)
     poses, lens, optics = plan.room_from_cam, plan.intrinsics, plan.optics
     warp = None if optics is None else optics.warp
-    light, depth = render(plan.scenes, poses, lens, height, width, textures, config.shadows, fast, meshes, warp)
+    light, depth = render(
+        plan.scenes, poses, lens, height, width, textures, config.shadows, fast, meshes, warp, config.chunk
+    )
     if optics is not None and config.blur_share > 0:
         light = smear(light, optics.turn, lens)
     images = develop(light, plan.camera, None if optics is None else optics.step, compiled=compiled)
@@ -227,7 +238,8 @@ def make_batch(
 
     The generator (on the same device) and the config decide everything; None takes the device's default generator,
     which a CUDA graph can capture. `fast=True` casts the rays with the hand-written kernel (CUDA only). Without it,
-    `config.chunk` bounds how many takes' frames are rendered at once. `compiled`: see `effects.develop`.
+    `config.chunk` bounds how many frames are rendered at once, of one take or of several. `compiled`: see
+    `effects.develop`.
     """
     textures = load_textures(device)
     with torch.no_grad():
