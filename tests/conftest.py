@@ -17,8 +17,8 @@ from beartype.claw import beartype_packages
 
 # Annotations of the inner rooms are checked in every call during the tests, and never elsewhere; an int may stand for a
 # float. The doors (sources, outputs, checkpoints, stream, command line) are left out: their tests hand them wrong
-# things. `tokenize` is left out too: checked, every picture that it sees stays in memory, and tests of long takes measure
-# that.
+# things. `tokenize` is left out too: checked, every picture that it sees stays in memory, which tests of long takes
+# measure.
 INNER = ("frame", "nn", "memory", "rules", "detokenize", "families", "synthetic")
 beartype_packages([f"longtake.{room}" for room in INNER], conf=BeartypeConf(is_pep484_tower=True))
 
