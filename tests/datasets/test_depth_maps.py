@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from longtake.datasets.depth import between_cameras, every_rth, read_png_depth, resized, same_size
-from longtake.datasets.numbers import pinhole
 from longtake.errors import InputError
+from longtake.geometry.camera import camera_matrix
 
 SIDE = st.integers(1, 14)
 
@@ -55,7 +55,10 @@ def plain_place(depth: np.ndarray, shape: tuple[int, int], colour: np.ndarray, o
 @given(SIDE, SIDE, st.floats(1.01, 3), st.floats(-3, 3))
 def test_smaller_maps_follow_their_rays(height: int, width: int, scale: float, off: float) -> None:
     depth = 1 + np.arange(height * width, dtype=np.float32).reshape(height, width)
-    own, colour = pinhole(50, 40, width / 2, height / 2), pinhole(50 * scale, 40 * scale, scale * width / 2 + off, 20.3)
+    own, colour = (
+        camera_matrix(50, 40, width / 2, height / 2),
+        camera_matrix(50 * scale, 40 * scale, scale * width / 2 + off, 20.3),
+    )
     shape = (round(height * scale), round(width * scale))
     expected = plain_place(depth, shape, colour, own)
     np.testing.assert_array_equal(between_cameras(depth, shape, colour, own), expected)

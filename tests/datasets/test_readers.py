@@ -14,11 +14,11 @@ import pytest
 from layout_files import FRAMES, LAYOUTS, SIZE, take
 from PIL import Image
 
-from longtake.datasets.numbers import pinhole
 from longtake.datasets.reading import readable
 from longtake.datasets.table import open_sequence
 from longtake.datasets.tum import CAMERAS
 from longtake.errors import InputError
+from longtake.geometry.camera import camera_matrix
 
 SCENE, DRIVE = "scene0000_00", "val/2011_09_26_drive_0000_sync"
 TUM, BONN, SEVEN = "rgbd_dataset_synthetic_00", "rgbd_bonn_synthetic00", "room00/seq-01"
@@ -177,7 +177,7 @@ def test_one_broken_sequence_does_not_hide_the_others(tmp_path: Path) -> None:
 def test_cameras_of_tum_come_from_the_name(tmp_path: Path) -> None:
     LAYOUTS["tum"][1](tmp_path, take())
     (tmp_path / TUM / "intrinsics.txt").unlink()
-    usual = pinhole(525, 525, 319.5, 239.5)
+    usual = camera_matrix(525, 525, 319.5, 239.5)
     for name, camera in (("rgbd_dataset_freiburg3_walking_xyz", CAMERAS["freiburg3"]), ("walk", usual)):
         [folder] = tmp_path.iterdir()
         folder.rename(tmp_path / name)
@@ -261,7 +261,7 @@ def test_sintel_bytes(tmp_path: Path) -> None:
     frame = sequence[0]
     assert frame.depth is not None and frame.depth.tolist() == [[3.5, 0]]
     assert frame.world_from_cam is not None and frame.world_from_cam[:3, 3].tolist() == [-10, -20, -30]
-    np.testing.assert_array_equal(frame.intrinsics, pinhole(9, 8, 0.5, 0))  # type: ignore[arg-type]
+    np.testing.assert_array_equal(frame.intrinsics, camera_matrix(9, 8, 0.5, 0))  # type: ignore[arg-type]
     assert "pictures: the clean pass" in sequence.notes and "leave out" in sequence.notes[-1]
 
 
@@ -269,7 +269,7 @@ def test_colmap_distortion_is_said_and_fisheye_has_no_matrix(tmp_path: Path) -> 
     LAYOUTS["colmap-text"][1](tmp_path, take())
     (tmp_path / "sparse/0/cameras.txt").write_text("4 SIMPLE_RADIAL 96 72 90 48 36 -0.1\n")
     [sequence] = open_sequence("colmap", tmp_path)
-    np.testing.assert_array_equal(sequence[0].intrinsics, pinhole(90, 90, 47.5, 35.5))  # type: ignore[arg-type]
+    np.testing.assert_array_equal(sequence[0].intrinsics, camera_matrix(90, 90, 47.5, 35.5))  # type: ignore[arg-type]
     assert any("SIMPLE_RADIAL is not undone" in note for note in sequence.notes)
     (tmp_path / "sparse/0/cameras.txt").write_text("4 OPENCV_FISHEYE 96 72 90 90 48 36 0 0 0 0\n")
     [sequence] = open_sequence("colmap", tmp_path)
@@ -282,5 +282,5 @@ def test_nerfstudio_by_angle_and_without_endings(tmp_path: Path) -> None:
     (tmp_path / "transforms.json").write_text(json.dumps({"camera_angle_x": np.pi / 2, "frames": frames}))
     [sequence] = open_sequence("nerfstudio", tmp_path)
     frame = sequence[0]
-    np.testing.assert_allclose(frame.intrinsics, pinhole(10, 10, 9.5, 4.5))  # type: ignore[arg-type]
+    np.testing.assert_allclose(frame.intrinsics, camera_matrix(10, 10, 9.5, 4.5))  # type: ignore[arg-type]
     np.testing.assert_array_equal(frame.world_from_cam, np.diag([1, -1, -1, 1]))  # type: ignore[arg-type]

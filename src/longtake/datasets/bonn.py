@@ -22,14 +22,15 @@ from pathlib import Path
 import numpy as np
 
 from longtake.datasets.depth import read_png_depth
-from longtake.datasets.numbers import pinhole, read_camera
+from longtake.datasets.numbers import read_camera
 from longtake.datasets.reading import FrameFiles, LazySequence, Listing, find_folders, open_each, pictures
 from longtake.datasets.stamps import read_stamped_poses, time_of
+from longtake.geometry.camera import camera_matrix
 
 DATASET = "bonn"
 LAYOUT = "rgbd_bonn_*/{rgb/, depth/, groundtruth.txt}"
 SCALE = 5000.0
-CAMERA = pinhole(542.822841, 542.576870, 315.593520, 237.756098)
+CAMERA = camera_matrix(542.822841, 542.576870, 315.593520, 237.756098)
 NOTES = (
     "depth: PNG / 5000 m, z, 0 = unknown",
     "poses: read as camera to world, quaternion x y z w",

@@ -75,7 +75,7 @@ def _open(folder: Path) -> LazySequence:
             depth = next((path for path in kinds if path.is_file()), None)
             listing.add(FrameFiles(i, i / RATE, picture.name, images / picture.name, depth, pose, camera.intrinsics,
                                    camera.size))  # fmt: skip
-    distorted = sorted({camera.model for camera in cameras.values() if camera.is_distorted})
+    distorted = sorted({camera.model for camera in cameras.values() if any(camera.distortion)})
     notes = (
         "depth: stereo/depth_maps, z, 0 = unknown" if maps.is_dir() else "depth: none",
         "poses: world to camera in the file, inverted; quaternion w x y z; scene units, not metres",

@@ -24,9 +24,10 @@ from typing import Any
 import numpy as np
 
 from longtake.datasets.depth import read_png_depth, resized
-from longtake.datasets.numbers import OPENCV_FROM_OPENGL, pinhole, read_lines
+from longtake.datasets.numbers import OPENCV_FROM_OPENGL, read_lines
 from longtake.datasets.reading import FrameFiles, LazySequence, Listing, find_folders, open_each
 from longtake.errors import InputError
+from longtake.geometry.camera import camera_matrix
 from longtake.sources.image_files import header_size, natural_key
 
 DATASET = "nerfstudio"
@@ -95,6 +96,6 @@ def _camera(keys: dict[str, Any], image: Path) -> tuple[np.ndarray | None, tuple
     if "fl_x" not in keys:
         width, height = size or header_size(image)  # camera_angle_x is worth nothing without the width
         focal = width / 2 / math.tan(float(keys["camera_angle_x"]) / 2)
-        return pinhole(focal, focal, (width - 1) / 2, (height - 1) / 2), size
+        return camera_matrix(focal, focal, (width - 1) / 2, (height - 1) / 2), size
     fx = float(keys["fl_x"])
-    return pinhole(fx, float(keys.get("fl_y", fx)), float(keys["cx"]) - 0.5, float(keys["cy"]) - 0.5), size
+    return camera_matrix(fx, float(keys.get("fl_y", fx)), float(keys["cx"]) - 0.5, float(keys["cy"]) - 0.5), size

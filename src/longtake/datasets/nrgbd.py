@@ -23,9 +23,10 @@ from pathlib import Path
 import numpy as np
 
 from longtake.datasets.depth import read_png_depth
-from longtake.datasets.numbers import OPENCV_FROM_OPENGL, pinhole, read_rows
+from longtake.datasets.numbers import OPENCV_FROM_OPENGL, read_rows
 from longtake.datasets.reading import FrameFiles, LazySequence, Listing, find_folders, open_each, pictures
 from longtake.errors import InputError
+from longtake.geometry.camera import camera_matrix
 from longtake.sources.image_files import header_size
 
 DATASET = "nrgbd"
@@ -64,7 +65,7 @@ def _open(folder: Path) -> LazySequence:
     poses = np.array(rows, np.float64).reshape(-1, 4, 4) @ OPENCV_FROM_OPENGL
     focal = read_rows(folder / "focal.txt")[0][0] if (folder / "focal.txt").is_file() else FOCAL
     width, height = header_size(images[0]) if images else (640, 480)
-    camera = pinhole(focal, focal, width / 2, height / 2)
+    camera = camera_matrix(focal, focal, width / 2, height / 2)
     listing = Listing()
     for i, (image, pose) in enumerate(zip(images, poses, strict=True)):
         depth = depths.get(_number(image))

@@ -69,11 +69,6 @@ def read_camera(path: Path) -> np.ndarray:
     return camera
 
 
-def pinhole(fx: float, fy: float, cx: float, cy: float) -> np.ndarray:
-    """Return the (3, 3) float64 camera matrix."""
-    return np.array([[fx, 0.0, cx], [0.0, fy, cy], [0.0, 0.0, 1.0]])
-
-
 def pose_fault(pose: np.ndarray) -> str | None:
     """Say what is wrong with a (4, 4) pose, None if it is a rigid motion."""
     if not np.isfinite(pose).all():

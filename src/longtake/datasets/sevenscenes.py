@@ -20,15 +20,16 @@ from functools import partial
 from pathlib import Path
 
 from longtake.datasets.depth import read_png_depth
-from longtake.datasets.numbers import pinhole, read_camera, read_lines, read_matrix
+from longtake.datasets.numbers import read_camera, read_lines, read_matrix
 from longtake.datasets.reading import FrameFiles, LazySequence, Listing, find_folders, open_each, pictures
 from longtake.errors import InputError
+from longtake.geometry.camera import camera_matrix
 
 DATASET = "7scenes"
 LAYOUT = "SCENE/{TestSplit.txt, seq-NN/frame-NNNNNN.{color.png, depth.proj.png or depth.png, pose.txt}}"
 SCALE, NO_RETURN = 1000.0, 65535
 NEAREST, FARTHEST = 0.001, 10.0  # metres
-CAMERA = pinhole(525.0, 525.0, 320.0, 240.0)
+CAMERA = camera_matrix(525.0, 525.0, 320.0, 240.0)
 RATE = 30.0  # frames a second, nominal
 NOTES = (
     "poses: camera to world, 4x4, OpenCV axes",

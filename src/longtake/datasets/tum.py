@@ -21,20 +21,21 @@ from pathlib import Path
 import numpy as np
 
 from longtake.datasets.depth import read_png_depth
-from longtake.datasets.numbers import pinhole, read_camera
+from longtake.datasets.numbers import read_camera
 from longtake.datasets.reading import FrameFiles, LazySequence, Listing, find_folders, open_each
 from longtake.datasets.stamps import associate, read_stamped, read_stamped_poses
+from longtake.geometry.camera import camera_matrix
 
 DATASET = "tum"
 LAYOUT = "rgbd_dataset_*/{rgb/, rgb.txt, depth/, depth.txt, groundtruth.txt}"
 SCALE = 5000.0
 TOLERANCE = 0.02  # seconds between a picture and its pose or depth
 CAMERAS = {
-    "freiburg1": pinhole(517.3, 516.5, 318.6, 255.3),
-    "freiburg2": pinhole(520.9, 521.0, 325.1, 249.7),
-    "freiburg3": pinhole(535.4, 539.2, 320.1, 247.6),
+    "freiburg1": camera_matrix(517.3, 516.5, 318.6, 255.3),
+    "freiburg2": camera_matrix(520.9, 521.0, 325.1, 249.7),
+    "freiburg3": camera_matrix(535.4, 539.2, 320.1, 247.6),
 }
-USUAL_CAMERA = pinhole(525.0, 525.0, 319.5, 239.5)
+USUAL_CAMERA = camera_matrix(525.0, 525.0, 319.5, 239.5)
 NOTES = (
     "depth: PNG / 5000 m, z, 0 = unknown",
     "poses: camera to world, quaternion x y z w, OpenCV axes; colour to pose and to depth within 20 ms, greedy",

@@ -18,7 +18,8 @@ import numpy as np
 from longtake.errors import InputError
 from longtake.geometry.camera import camera_matrix
 from longtake.geometry.lens import Lens, brown
-from longtake.sources.lens_colmap import UNDO, read_binary, read_text
+from longtake.sources.colmap_cameras import binary_cameras, text_cameras
+from longtake.sources.lens_colmap import UNDO, lens_of
 from longtake.sources.lens_yaml import read_yaml
 
 _FOLDED = (
@@ -49,12 +50,12 @@ def read_lens(path: str | os.PathLike[str]) -> Lens:
     try:
         data = path.read_bytes()
         if path.suffix.lower() == ".bin":
-            return _one(path, read_binary(path, data))
+            return _one(path, [lens_of(path, each) for each in binary_cameras(path, data).values()])
         text = data.decode("utf-8")
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: no camera can be read from it ({error}); {_WANTED}.") from error
     if path.suffix.lower() == ".txt":
-        return _one(path, read_text(path, text))
+        return _one(path, [lens_of(path, each) for each in text_cameras(path, text.splitlines()).values()])
     try:
         if path.suffix.lower() in (".yaml", ".yml"):
             return _one(path, read_yaml(path, text))
