@@ -10,7 +10,6 @@ from collections import deque
 from contextlib import redirect_stdout
 from html import escape
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
@@ -102,9 +101,7 @@ class Viewer:
         self.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def wait_while_paused(self) -> None:
