@@ -150,27 +150,49 @@ def compute_frame_terms(
     flow_valid: Tensor,
     alpha: float,
     share: float,
+    known: Tensor | None = None,
 ) -> FrameTerms:
-    """The terms of B views that look at pixels, in the order of FrameTerms. Shapes as in `Targets` without time."""
-    error = depth.float().log() - true_log_depth
-    edges = sum(
-        ((error[..., s:] - error[..., :-s]).abs().mean()) + ((error[..., s:, :] - error[..., :-s, :]).abs().mean())
-        for s in (1, 2, 4)
-    )
+    """The terms of B views that look at pixels, in the order of FrameTerms. Shapes as in `Targets` without time.
+
+    known (B, H, W) bool: the pixels whose truth is known, None where all are. Means are over these, an edge counts
+    where both of its pixels are known, and a term without any pixel is 0.
+    """
+    error, apart = _wide(depth).log() - true_log_depth, _wide(world) - true_world
+    if known is not None:  # constants where nothing is known: nothing flows back from there, and nothing is nan
+        error, apart = torch.where(known, error, 0.0), torch.where(known[..., None], apart, 1.0)
+    edges = sum(_mean(*_differences(error, known, axis, s)) for s in (1, 2, 4) for axis in (-1, -2))
     assert isinstance(edges, Tensor)
     nearness = true_world.norm(dim=-1).clamp_min(0.1).reciprocal()
     # The logarithm keeps one wild point, which the exponential head makes easily, from outweighing all others.
-    world_error = ((world.float() - true_world).norm(dim=-1) * nearness).log1p()
+    world_error = (apart.norm(dim=-1) * nearness).log1p()
     return (
-        confident(error.abs(), confidence.float(), alpha, share).mean(),
-        error.abs().mean(),
+        _mean(confident(error.abs(), _wide(confidence), alpha, share), known),
+        _mean(error.abs(), known),
         edges,
-        confident(world_error, world_confidence.float(), alpha, share).mean(),
-        world_error.mean(),
-        torch.where(flow_valid, (flow.float() - true_flow).norm(dim=-1), 0.0).sum(),
+        _mean(confident(world_error, _wide(world_confidence), alpha, share), known),
+        _mean(world_error, known),
+        torch.where(flow_valid, (_wide(flow) - true_flow).norm(dim=-1), 0.0).sum(),
         torch.where(flow_valid, true_flow.norm(dim=-1), 0.0).sum(),
         flow_valid.sum().float(),
     )
+
+
+def _mean(values: Tensor, known: Tensor | None) -> Tensor:
+    if known is None:
+        return values.mean()
+    return torch.where(known, values, 0.0).sum() / known.sum().clamp_min(1)
+
+
+def _differences(error: Tensor, known: Tensor | None, axis: int, step: int) -> tuple[Tensor, Tensor | None]:
+    """Absolute differences of pixels `step` apart along an axis, and where both are known."""
+    count = error.shape[axis] - step
+    ahead, behind = error.narrow(axis, step, count), error.narrow(axis, 0, count)
+    both = None if known is None else known.narrow(axis, step, count) & known.narrow(axis, 0, count)
+    return (ahead - behind).abs(), both
+
+
+def _wide(x: Tensor) -> Tensor:
+    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def confident(error: Tensor, confidence: Tensor, alpha: float, share: float) -> Tensor:

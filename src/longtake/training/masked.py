@@ -7,13 +7,14 @@ Unknown pixels travel as nan in `Targets.log_depth`, so that `compute_loss` serv
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from longtake.geometry.camera import unproject
 from longtake.geometry.pose import inverse, transform
-from longtake.training.losses import FrameTerms, confident
+from longtake.training.losses import FrameTerms, compute_frame_terms
 from longtake.training.targets import FLOW_STRIDE, Targets, backward_flow, make_targets
 
 
@@ -37,50 +38,8 @@ def make_masked_targets(depth: Tensor, world_from_cam: Tensor, intrinsics: Tenso
     return replace(targets, log_depth=log_depth, flow_valid=valid)
 
 
-def compute_masked_frame_terms(  # noqa: PLR0913
-    depth: Tensor,
-    confidence: Tensor,
-    world: Tensor,
-    world_confidence: Tensor,
-    flow: Tensor,
-    true_log_depth: Tensor,
-    true_world: Tensor,
-    true_flow: Tensor,
-    flow_valid: Tensor,
-    alpha: float,
-    share: float,
-) -> FrameTerms:
-    """`losses.compute_frame_terms`, where pixels with true_log_depth = nan count for nothing. 0 if there are no others.
-
-    An edge counts where both of its pixels are known.
-    """
+def compute_masked_frame_terms(*given: Any) -> FrameTerms:
+    """`losses.compute_frame_terms` of the same arguments, where pixels with true_log_depth = nan count for nothing."""
+    true_log_depth: Tensor = given[5]
     known = true_log_depth.isfinite()
-    error = torch.where(known, _wide(depth).log() - torch.where(known, true_log_depth, 0.0), 0.0)
-    edges = sum(
-        _mean((error[..., s:] - error[..., :-s]).abs(), known[..., s:] & known[..., :-s])
-        + _mean((error[..., s:, :] - error[..., :-s, :]).abs(), known[..., s:, :] & known[..., :-s, :])
-        for s in (1, 2, 4)
-    )
-    assert isinstance(edges, Tensor)
-    nearness = true_world.norm(dim=-1).clamp_min(0.1).reciprocal()
-    # Where depth is unknown the difference is a constant, so that nothing flows back and nothing is nan.
-    apart = torch.where(known[..., None], _wide(world) - true_world, 1.0)
-    world_error = (apart.norm(dim=-1) * nearness).log1p()
-    return (
-        _mean(confident(error.abs(), _wide(confidence), alpha, share), known),
-        _mean(error.abs(), known),
-        edges,
-        _mean(confident(world_error, _wide(world_confidence), alpha, share), known),
-        _mean(world_error, known),
-        torch.where(flow_valid, (_wide(flow) - true_flow).norm(dim=-1), 0.0).sum(),
-        torch.where(flow_valid, true_flow.norm(dim=-1), 0.0).sum(),
-        flow_valid.sum().float(),
-    )
-
-
-def _mean(values: Tensor, known: Tensor) -> Tensor:
-    return torch.where(known, values, 0.0).sum() / known.sum().clamp_min(1)
-
-
-def _wide(x: Tensor) -> Tensor:
-    return x.to(torch.promote_types(x.dtype, torch.float32))
+    return compute_frame_terms(*given, known=known)
