@@ -137,8 +137,7 @@ class Trainer:
         self.schedule = Schedule(stages, config.rate, config.warmup, config.flat, index=config.start_stage)
         while self.schedule.advance(config.progress, math.inf):  # stages that were over before
             pass
-        first = shape_of(self.schedule.stage, 0, config.frames_per_step)
-        self.ready = Ready(config.out / "precompile.log", first) if config.compiled and self.gpu else None
+        self.ready: Ready | None = None  # which sizes are compiled, once that has begun
         self.compiler: subprocess.Popen[bytes] | None = None
         self.steps: dict[tuple[Shape, float, float, float], Step] = {}
         self.step_count, self.frame_count = 0, 0

@@ -26,6 +26,8 @@ _LOSS = LossWeights(
 _COMMON = TrainConfig(
     frames_per_step=1024, decay=0.03, clip=1.0, seed=0, precision="bf16", held_out=32, world=_WORLD, weights=_LOSS
 )
+_MUON = replace(_COMMON, compiled=True, rate=3e-4, warmup=100, flat=0.55, muon=0.6, average=0.999, look_every=180.0)
+_MIXTURE = replace(_MUON, world=replace(WorldConfig(), mesh_share=0.2))
 
 # Each part goes on from the averaged weights of the one before it.
 RECIPES: Mapping[str, Mapping[str, TrainConfig]] = {
@@ -47,7 +49,7 @@ RECIPES: Mapping[str, Mapping[str, TrainConfig]] = {
             look_every=150.0,
         ),
         "2": replace(
-            _COMMON,
+            _MUON,
             minutes=10.9,
             stages=(
                 Stage(4, until=0.20, flow_below=0.60, sizes=WIDE[:1], gated=0.0, share=0.5),
@@ -56,30 +58,16 @@ RECIPES: Mapping[str, Mapping[str, TrainConfig]] = {
                 Stage(32, until=1.00, sizes=WIDE, gated=0.5, share=2.0),
             ),
             start_stage=1,
-            compiled=True,
-            rate=3e-4,
-            warmup=100,
-            flat=0.55,
-            muon=0.6,
-            average=0.999,
-            look_every=180.0,
         ),
         # One run that ran out of memory after its first stage, and one that went on with smaller steps.
         "3": replace(
-            _COMMON,
+            _MIXTURE,
             minutes=13.1,
             stages=(Stage(16, until=1.00, sizes=FOUR, gated=0.5, share=1.0),),
-            compiled=True,
-            rate=3e-4,
-            warmup=100,
             flat=0.99,  # the run was to be longer: its rate had not begun to fall
-            muon=0.6,
-            average=0.999,
-            look_every=180.0,
-            world=replace(WorldConfig(), mesh_share=0.2),
         ),
         "3b": replace(
-            _COMMON,
+            _MIXTURE,
             minutes=10.7,
             stages=(
                 Stage(16, until=0.50, sizes=FOUR, gated=0.5, share=1.0),
@@ -87,14 +75,6 @@ RECIPES: Mapping[str, Mapping[str, TrainConfig]] = {
             ),
             start_stage=1,
             frames_per_step=612,
-            compiled=True,
-            rate=3e-4,
-            warmup=100,
-            flat=0.55,
-            muon=0.6,
-            average=0.999,
-            look_every=180.0,
-            world=replace(WorldConfig(), mesh_share=0.2),
         ),
     }
 }
