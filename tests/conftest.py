@@ -17,9 +17,9 @@ from beartype.claw import beartype_packages
 
 # Annotations of the inner rooms are checked in every call during the tests, and never elsewhere; an int may stand for a
 # float. The doors (sources, outputs, checkpoints, stream, command line) are left out: their tests hand them wrong
-# things. `tokenize` is left out too: checked, every picture that it sees stays in memory, which tests of long takes
-# measure.
-INNER = ("frame", "nn", "memory", "rules", "detokenize", "families", "synthetic")
+# things. A function inside a function is checked anew in every call, and stays in memory with all that it holds: what
+# runs in every frame has none around a picture, or tests of long takes would see memory grow.
+INNER = ("frame", "nn", "tokenize", "memory", "rules", "detokenize", "families", "synthetic")
 beartype_packages([f"longtake.{room}" for room in INNER], conf=BeartypeConf(is_pep484_tower=True))
 
 # Before torch is imported anywhere. Tiny models on many threads are slower, and sums would change with the machine.

@@ -20,7 +20,7 @@ from longtake.detokenize.linear import PatchHead
 from longtake.frame import PATCH, Exchange, Heads
 from longtake.geometry.activations import activate_confidence, activate_points, activate_pose, activate_rgb
 from longtake.geometry.camera import pixel_grid
-from longtake.nn import ConditionedBlock, Kept, Lanes, Mlp, RopeTable, rope_table
+from longtake.nn import ConditionedBlock, Kept, Lanes, Mlp, kept_or_made, rope_table
 
 CONFIDENCES = (1, 5)  # channels of the conv head's map: of depth, of world points
 USUAL_METRES = 2.2  # in a unit, the mean depth of a first frame: the geometric mean over the world that training draws
@@ -41,11 +41,8 @@ class WorldTokens(nn.Module):
     ) -> Tensor:
         """tokens (n, N, E), pose_token (n, E), positions (N, 2), those of a picture of `size` -> (n, N, E)."""
         dtype = next(self.blocks.parameters()).dtype
-
-        def make() -> RopeTable:
-            return rope_table(positions, self.head_dim, dtype, self.rope_base)
-
-        table = make() if self.kept is None or size is None else self.kept.of((size, tokens.device, dtype), make)
+        key = None if size is None else (size, tokens.device, dtype)
+        table = kept_or_made(self.kept, key, rope_table, positions, self.head_dim, dtype, self.rope_base)
         for block in self.blocks:
             tokens = block(tokens, pose_token, table)
         return tokens

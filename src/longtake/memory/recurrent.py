@@ -20,7 +20,7 @@ from longtake.frame import PATCH, Exchange, Flags, State, Stats, Tokens
 from longtake.memory.pose_memory import PoseMemory
 from longtake.memory.recurrent_statistics import Probe, mean_map, row_entropy
 from longtake.memory.twin import TwinLayer
-from longtake.nn import Kept, Lanes, RopeTable, drawn, layer_norm, rope_table
+from longtake.nn import Kept, Lanes, RopeTable, drawn, kept_or_made, layer_norm, rope_table
 
 TwinTables = tuple[tuple[RopeTable, RopeTable], tuple[RopeTable, RopeTable]]
 
@@ -167,10 +167,8 @@ class RecurrentMemory(nn.Module):
         return proposal, (second, third, final), mean
 
     def _kept_tables(self, tokens: Tokens) -> TwinTables:
-        if self.kept is None:
-            return self.tables(tokens.positions)
         key = (tokens.size, tokens.positions.device, self.state_norm.weight.dtype)
-        return self.kept.of(key, lambda: self.tables(tokens.positions))
+        return kept_or_made(self.kept, key, self.tables, tokens.positions)
 
     def tables(self, patch_positions: Tensor) -> TwinTables:
         """Rotary tables (state's, image's) for the state decoder and for the image decoder; positions (N, 2)."""

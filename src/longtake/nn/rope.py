@@ -29,14 +29,20 @@ class Kept(dict[Hashable, Any]):
     A module without one, which is the rule, makes them for every frame: some sixty small launches on a GPU.
     """
 
-    def of(self, key: Hashable, make: Callable[[], Any]) -> Any:
-        """What was made for this key; the key must name all that it depends on, device and dtype included."""
-        if key not in self:
-            self[key] = make()
-        return self[key]
-
     def __deepcopy__(self, memo: Any) -> "Kept":
         return Kept()
+
+
+def kept_or_made(kept: Kept | None, key: Hashable, make: Callable[..., Any], *given: Any) -> Any:
+    """make(*given), or what it made before for this key; without `kept`, or with None as the key, always anew.
+
+    The key must name all that the result depends on, device and dtype included.
+    """
+    if kept is None or key is None:
+        return make(*given)
+    if key not in kept:
+        kept[key] = make(*given)
+    return kept[key]
 
 
 def grid_positions(height: int, width: int, device: torch.device | str = "cpu") -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import gelu
 
 from longtake.frame import PATCH
-from longtake.nn import EncoderBlock, Kept, RopeTable, layer_norm, rope_table
+from longtake.nn import EncoderBlock, Kept, RopeTable, kept_or_made, layer_norm, rope_table
 from longtake.nn.rope import grid_positions
 
 
@@ -81,14 +81,15 @@ class PatchEncoder(nn.Module):
         """(n, C, H, W), sides multiples of 16 -> features (n, N, width) and the patch embedding's skips."""
         height, width = image.shape[-2] // PATCH, image.shape[-1] // PATCH
         x, skips = self.patch(image)
-        dtype = self.norm.weight.dtype
-        # Angles in the parameters' own precision (float64 when the model is): autocast must not touch them.
+        size = (height, width, image.device, self.norm.weight.dtype)
+        return self.encode(x, kept_or_made(self.kept, size, self.table, *size)), skips
 
-        def table() -> RopeTable:
-            return rope_table(grid_positions(height, width, image.device), self.head_dim, dtype, self.rope_base)
+    def table(self, height: int, width: int, device: torch.device, dtype: torch.dtype) -> RopeTable:
+        """The rotary table of a grid of patches.
 
-        key = (height, width, image.device, dtype)
-        return self.encode(x, table() if self.kept is None else self.kept.of(key, table)), skips
+        Angles in the parameters' own precision (float64 when the model is): autocast must not touch them.
+        """
+        return rope_table(grid_positions(height, width, device), self.head_dim, dtype, self.rope_base)
 
     def encode(self, x: Tensor, table: RopeTable) -> Tensor:
         """Run the blocks over embedded patches x (n, N, width)."""
