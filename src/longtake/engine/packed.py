@@ -80,7 +80,8 @@ def unpack(model: nn.Module) -> nn.Module:
 def can_pack() -> bool:
     """Whether this machine and this PyTorch have what `pack` needs."""
     known = platform.machine().lower() in ("x86_64", "amd64") and torch.backends.mkldnn.is_available()
-    return known and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    calls = ("_reorder_linear_weight", "_linear_pointwise")
+    return known and all(hasattr(torch.ops.mkldnn, call) for call in calls)
 
 
 def packed(model: nn.Module) -> bool:

@@ -68,7 +68,7 @@ def worlds() -> dict[str, WorldConfig]:
         "bare": bare,
         "furnished": replace(mixture, mesh_share=1.0, street_share=0.0, painted_share=0.0),
         "painted": replace(mixture, street_share=0.0, painted_share=1.0),
-        "streets": replace(mixture, street_share=1.0),
+        "streets": replace(mixture, street_share=1.0, painted_share=0.0),
         "first": replace(
             bare,
             shadows=False,

@@ -179,9 +179,11 @@ def plan_takes(
     optics = build_optics(u, config, room_from_cam) if bent and config.effects else None
     if meshes is not None:
         scenes = furnish(u, config, scenes, textures, meshes, street, room, points)
-    painted = u.chance(config.painted_share) & ~street
-    scenes = scatter(u, scenes, painted & ~room & u.chance(0.7))
-    scenes = clear_path(repaint(u, scenes, textures, painted), points, near)
+    if config.painted_share > 0:
+        painted = u.chance(config.painted_share) & ~street
+        scenes = scatter(u, scenes, painted & ~room & u.chance(0.7))
+        scenes = repaint(u, scenes, textures, painted)
+    scenes = clear_path(scenes, points, near)
     if meshes is not None:
         scenes = replace(scenes, floor=floor_map(scenes))
     return Plan(scenes, room_from_cam, intrinsics, camera, optics, meshes)
@@ -241,7 +243,7 @@ def make_batch(
     `config.chunk` bounds how many frames are rendered at once, of one take or of several. `compiled`: see
     `effects.develop`.
     """
-    textures = load_textures(device)
+    textures = load_textures(device, patterns=config.painted_share > 0)
     with torch.no_grad():
         block = draw_uniforms(batch, frames, device, generator)
         if fast or not config.chunk or batch * frames <= config.chunk:

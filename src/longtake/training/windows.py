@@ -47,7 +47,7 @@ def draw_takes(
 ) -> Drawn:
     """Draw takes of several windows, so many at once that no more frames are drawn at a time than a window has."""
     at_once = max(1, (shape.takes * shape.window if fast or not world.chunk else world.chunk) // shape.frames)
-    textures = load_textures(device)
+    textures = load_textures(device, patterns=world.painted_share > 0)
     parts = []
     with torch.no_grad():
         for block in draw_uniforms(shape.takes, shape.frames, device, None).split(at_once):
