@@ -25,8 +25,9 @@ check: .venv/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 
+# A file's tests stay together: some tell one story, and most share what is slow to make.
 pytest: .venv/.dev
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile
 
 test-slow: .venv/.dev ## the tests that take longer than ten seconds each
 	$(BIN)/python -m pytest -m "slow and not gpu"

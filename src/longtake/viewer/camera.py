@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -85,18 +86,23 @@ def slerp(one: np.ndarray, other: np.ndarray, share: float) -> np.ndarray:
     return matrix_from_quat_xyzw(mixed[None])[0]
 
 
-def fly(client: ClientHandle, position: np.ndarray, target: np.ndarray, up: np.ndarray) -> None:
-    """Move a visitor's eye smoothly to a position from which it looks at a target."""
+def fly(
+    client: ClientHandle, position: np.ndarray, target: np.ndarray, up: np.ndarray, here: Callable[[], bool]
+) -> None:
+    """Move a visitor's eye smoothly to a position from which it looks at a target, while the visitor is `here`."""
     begin = np.array(client.camera.position)
     start = matrix_from_quat_xyzw(np.roll(np.asarray(client.camera.wxyz, np.float64), -1)[None])[0]
     end = looking(position, target, up)
     for step in range(1, _STEPS + 1):
+        if not here():
+            return
         share = 0.5 - 0.5 * np.cos(np.pi * step / _STEPS)  # slow, fast, slow
         with client.atomic():
             client.camera.wxyz = wxyz(slerp(start, end, share))
             client.camera.position = (1 - share) * begin + share * position
         time.sleep(_FLIGHT / _STEPS)
-    place(client, position, target)
+    if here():
+        place(client, position, target)
 
 
 def place(client: ClientHandle, position: np.ndarray, target: np.ndarray) -> None:

@@ -69,7 +69,7 @@ class Eyes:
         if self._scene is not None:
             for client in self._server.get_clients().values():
                 where = self._overview(client)
-                threading.Thread(target=fly, args=(client, *where, self.up), daemon=True).start()
+                threading.Thread(target=self._fly, args=(client, *where, self.up), daemon=True).start()
 
     def _overview(self, client: ClientHandle, beside: int = 0) -> tuple[np.ndarray, np.ndarray]:
         """Where a visitor sees everything in the window, but for so many columns of pixels beside it."""
@@ -92,4 +92,8 @@ class Eyes:
         assert frame.world_from_cam is not None
         centre, forward = frame.world_from_cam[:3, 3], frame.world_from_cam[:3, 2]
         back = 1.5 * self.frustum
-        fly(client, centre - back * forward, centre + 0.3 * self.reach * forward, -frame.world_from_cam[:3, 1])
+        self._fly(client, centre - back * forward, centre + 0.3 * self.reach * forward, -frame.world_from_cam[:3, 1])
+
+    def _fly(self, client: ClientHandle, position: np.ndarray, target: np.ndarray, up: np.ndarray) -> None:
+        """Fly as long as the visitor stays: a page may be closed at any time."""
+        fly(client, position, target, up, lambda: client.client_id in self._server.get_clients())
