@@ -18,6 +18,7 @@ from torch import Tensor
 from longtake.continuity.archive import Archive, Keyframe
 from longtake.continuity.joining import weighted_median
 from longtake.continuity.pose_graph import Edge, log_rotation, neighbour_edges, optimise_poses
+from longtake.continuity.sight import correlation
 from longtake.errors import CapabilityError, MissingExtra
 from longtake.frame import Prediction
 from longtake.stream import Stream
@@ -28,6 +29,11 @@ LEAST = 0.85
 NOVELTY = 0.985  # neighbours have 0.99 (median), so a keyframe comes every few frames of a moving camera
 GAP, EVERY = 30, 4  # frames before a place counts as seen again; between two closures
 TURN, SHIFT = 4.0, 0.06  # there and back may differ by so many degrees, and so much of the depth
+# How well the pictures must fit on each other by the pair's own depth and pose. Eight walks of a thousand frames,
+# version 3: pairs right to 5 degrees and a tenth of the depth have .86 (5 %) up, half of the others less than .63.
+ALIKE = 0.9
+# Of an edge's error, in radians or units of length, from where it counts less: pairs that are right are right to that.
+ROBUST = 0.02
 
 
 class LoopCloser:
@@ -74,6 +80,8 @@ class LoopCloser:
         """Where the camera of now was seen from the camera of then; None where there and back do not agree."""
         assert then.depth is not None
         there, back = self._pair(then.image, now.image), self._pair(now.image, then.image)
+        if min(_fit(there), _fit(back)) < ALIKE:
+            return None
         first_from_second, scales = _in_units_of_take(there, (then.depth, now.depth))
         second_from_first, _ = _in_units_of_take(back, (now.depth, then.depth))
         error = first_from_second @ second_from_first
@@ -105,8 +113,15 @@ class LoopCloser:
             Edge(e.first, e.second, e.first_from_second, weight=1e-3 if tracking[e.second] == "lost" else 1.0)
             for e in neighbour_edges(world_from_cam)
         ]
-        poses, _ = optimise_poses(world_from_cam, [*steps, *closures], with_scale=False)
+        poses, _ = optimise_poses(world_from_cam, [*steps, *closures], robust=ROBUST, with_scale=False)
         return poses
+
+
+def _fit(pair: tuple[Prediction, Prediction]) -> float:
+    """How well the first frame's picture, moved into the second's place, fits there."""
+    first, second = pair
+    moved = torch.linalg.inv(second.world_from_cam.double()) @ first.world_from_cam.double()
+    return correlation(first.image, first.points_self, moved, second.image, second.intrinsics)
 
 
 def _in_units_of_take(
