@@ -5,7 +5,8 @@
     python benchmarks/long_takes.py --takes 2 --frames 100 --device cpu --out small
 
 Takes are drawn once, on the device, from seeds that training never uses, and stepped together as one batch of streams.
-A run is a rule, or a rule with resets: RULE@RESETS@JOIN, RESETS a number of frames or a trigger. Each finished run is a
+A run is a rule, or a rule with resets: RULE@RESETS@JOIN, RESETS a number of frames or a trigger, and with closed loops
+RULE@RESETS@JOIN@loops, which is the whole take's path corrected at its end, a take at a time. Each finished run is a
 file in OUT and a line of its tables, so that a stopped benchmark is a result and the same command goes on; --budget
 stops it in time.
 """
@@ -132,6 +133,7 @@ def read_options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--weights", type=Path)
     parser.add_argument("--precision", default="float32", help="float32, bf16 or fp16, as longtake.load takes it")
     parser.add_argument("--device", default="auto")
+    parser.add_argument("--walks", type=Path, help="folder for drawn takes, so that they are drawn once")
     parser.add_argument("--budget", type=float, default=float("inf"), help="seconds after which all stops cleanly")
     parser.add_argument("--out", type=Path, default=Path("long_takes"))
     return parser.parse_args(arguments)
@@ -175,7 +177,9 @@ def main(arguments: list[str] | None = None) -> None:
             left.append(run)
             continue
         try:
-            walks = walks or draw_walks(model, options.takes, options.frames, (height, width), deadline, world)
+            walks = walks or draw_walks(
+                model, options.takes, options.frames, (height, width), deadline, world, options.walks
+            )
             started = time.perf_counter()
             walked = walk_somehow(model, run, walks, deadline)
         except OutOfTime:

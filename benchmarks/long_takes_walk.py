@@ -9,23 +9,29 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from longtake.closing import LoopCloser
+from longtake.continuity.archive import Archive
 from longtake.continuity.joining import join_chunks, split_scale
 from longtake.frame import Flags
 from longtake.geometry.pose import world_from_cam
 from longtake.meter import finish_work
 from longtake.registry import Model
-from longtake.stream import Streams
+from longtake.stream import Stream, Streams
 from longtake.synthetic.config import WorldConfig
 from longtake.synthetic.world import make_batch
 
 SEED = 3_141_592_653  # of take 0, below 2**32, which is all that a CPU's generator reads; training starts near 0
-WALKS = {"revisit_share": 1.0, "loop_share": 0.0, "chunk": 256}  # out and back along the path, once or twice
+WALKS = {"revisit_share": 1.0, "loop_share": 0.0}  # out and back along the path, once or twice
+CHUNK = {"cuda": 256, "cpu": 24}  # frames that are drawn at once: memory
+LOOPS = "loops"  # the last part of a run's name: poses are corrected by the places that were seen twice
 LOOK = 20  # frames between looks at the clock, each of which waits for the device
 
 
@@ -59,16 +65,29 @@ def draw_walks(
     size: tuple[int, int],
     deadline: float = float("inf"),
     world: WorldConfig | None = None,
+    keep: Path | None = None,
 ) -> Walks:
-    """Draw takes of pictures of `size` (height, width), one after the other, that come back. Raises OutOfTime."""
+    """Draw takes of pictures of `size` (height, width), one after the other, that come back. Raises OutOfTime.
+
+    keep: a folder of these takes alone, of this world, size and length: what is there is not drawn again.
+    """
     device, pictures, poses = model.device, [], []
-    world = replace(world or WorldConfig(), **WALKS)
+    world = replace(world or WorldConfig(), **WALKS, chunk=CHUNK.get(device.type, 24))
     for i in range(takes):
         check(deadline)
+        file = None if keep is None else keep / f"{i:02}.npz"
+        if file is not None and file.is_file():
+            with np.load(file, allow_pickle=False) as kept:
+                pictures.append(torch.from_numpy(kept["pictures"]).to(device))
+                poses.append(kept["world_from_cam"])
+            continue
         generator = torch.Generator(device=device).manual_seed(SEED + i)
         batch = make_batch(world, 1, frames, *size, device, generator, fast=device.type == "cuda")
         pictures.append(_as_seen(model, (batch.images[0] * 255).round().byte()))
         poses.append(batch.world_from_cam[0].double().cpu().numpy())
+        if file is not None:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            np.savez(file, pictures=pictures[-1].cpu().numpy(), world_from_cam=poses[-1])
         print(f"drew take {i + 1} of {takes}", flush=True)
     return Walks(torch.stack(pictures, 1), np.stack(poses))
 
@@ -115,7 +134,7 @@ class DeviceStreams(Streams):
 
 def options_of(run: str) -> tuple[str, dict[str, Any]]:
     """The rule of a run's name, and how its memories start over and its chunks meet."""
-    rule, *more = run.split("@")
+    rule, *more = run.removesuffix(f"@{LOOPS}").split("@")
     options: dict[str, Any] = {"join": more[1]} if len(more) > 1 else {}
     if more:
         options |= {"reset_every": int(more[0])} if more[0].isdecimal() else {"reset_when": more[0]}
@@ -125,6 +144,8 @@ def options_of(run: str) -> tuple[str, dict[str, Any]]:
 def walk(model: Model, run: str, walks: Walks, deadline: float = float("inf"), *, graphs: bool = False) -> Walked:
     """Step all takes together through one run; graphs: see `longtake.engine`. Raises OutOfTime."""
     rule, options = options_of(run)
+    if run.endswith(f"@{LOOPS}"):
+        return walk_and_close(model, rule, options, walks, deadline)
     frames, takes = walks.pictures.shape[:2]
     streams = DeviceStreams(model.module, takes, rule=rule, graphs=graphs, **options)
     path = torch.empty(frames, takes, 4, 4, device=model.device)
@@ -146,6 +167,39 @@ def walk(model: Model, run: str, walks: Walks, deadline: float = float("inf"), *
         tracking=codes.T.cpu().numpy(),
         frames_per_second=takes * max(frames - 1, 1) / seconds,
         state_bytes=streams.state_bytes // takes,
+    )
+
+
+def walk_and_close(
+    model: Model, rule: str, options: dict[str, Any], walks: Walks, deadline: float = float("inf")
+) -> Walked:
+    """Step one take after the other as `longtake reconstruct --loop-closure` does. Raises OutOfTime."""
+    frames, takes = walks.pictures.shape[:2]
+    paths, codes, rates, state_bytes = [], [], np.zeros(frames), 0
+    begin = time.perf_counter()
+    for i in range(takes):
+        with TemporaryDirectory() as folder:
+            stream, said = Stream(model.module, rule=rule, **options), []
+            closer = LoopCloser(model.module, Archive(Path(folder)))
+            for t in range(frames):
+                check(deadline)
+                seen = stream.step(walks.pictures[t, i].permute(1, 2, 0).cpu().numpy())
+                closer.see(stream, seen)
+                assert seen.written is not None
+                said.append((seen.world_from_cam.double().cpu().numpy(), int(seen.tracking_code or 0), seen.tracking))
+                rates[t] += float(seen.written) / takes
+            poses, numbers, names = (list(kind) for kind in zip(*said, strict=True))
+            corrected = closer.correct(range(frames), np.stack(poses), names)
+            paths.append(np.stack(poses) if corrected is None else corrected)
+            codes.append(numbers)
+            state_bytes = stream.state_bytes
+            print(f"take {i + 1} of {takes}: {len(closer.edges)} loops", flush=True)
+    return Walked(
+        world_from_cam=np.stack(paths),
+        rates=rates.round(5).tolist(),
+        tracking=np.array(codes),
+        frames_per_second=takes * frames / (time.perf_counter() - begin),
+        state_bytes=state_bytes,
     )
 
 
