@@ -156,12 +156,14 @@ class Model:
             return self.reset_every if when is None else None
         return every
 
-    def resume(self, path: str | Path, *, rule: str | Rule | None = None) -> Stream | Streams:
+    def resume(self, path: str | Path, *, rule: str | Rule | None = None, strict: bool = True) -> Stream | Streams:
         """Continue what `stream.save(path)` wrote, bit for bit: a Stream if it was one, else Streams.
 
-        rule: needed only where the saved rule is not one of `longtake rules`. Raises InputError, CheckpointError.
+        rule: needed only where the saved rule is not one of `longtake rules`.
+        strict: refuse a state that was saved with other weights or in another precision. False goes on with these.
+        Raises InputError, CheckpointError.
         """
-        return Streams.resume(self.module, path, rule=rule, name=self.name)
+        return Streams.resume(self.module, path, rule=rule, name=self.name, strict=strict)
 
     def track(self, frames: Iterable[Frame | np.ndarray], points: np.ndarray) -> Tracks:
         """Follow points of the first frame through all frames, which are read at once.

@@ -33,7 +33,7 @@ from longtake.geometry.lens import Lens
 from longtake.memory.keep import Keep
 from longtake.predictions import Prepared, Shown, facts_of, predictions_of, shown_from
 from longtake.rules import Rule
-from longtake.saved import FORMAT, read_saved
+from longtake.saved import FORMAT, check_same_numbers, fingerprint, read_saved
 from longtake.tokenize.images import to_tensor
 from longtake.tokenize.images_device import DevicePreparer
 
@@ -270,7 +270,7 @@ class Streams:
         Raises OutputError where it cannot be written; an earlier file of that name is then as it was.
         """
         about = self.describe() | {"format": FORMAT, "frames": self.frames, "config": self.model.config.to_dict()}
-        about["single"] = isinstance(self, Stream)
+        about |= {"single": isinstance(self, Stream), "weights": fingerprint(self.model)}
         about["shown"] = [facts_of(each) for each in self.shown]
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state.tensors().items()}
         tensors |= {name: tensor.cpu() for name, tensor in self.watch.tensors().items()}
@@ -286,10 +286,11 @@ class Streams:
 
     @staticmethod
     def resume(
-        model: Family[Any], path: str | Path, *, rule: str | Rule | None = None, name: str = ""
+        model: Family[Any], path: str | Path, *, rule: str | Rule | None = None, name: str = "", strict: bool = True
     ) -> Stream | Streams:
         """Continue saved streams on a model of the same configuration: a Stream if one was saved, else Streams.
 
+        strict: demand the weights and the precision that the streams were saved with, as far as the file says them.
         Raises InputError where there is no such file, CheckpointError if it does not fit.
         """
         about, tensors = read_saved(path)
@@ -297,6 +298,8 @@ class Streams:
             raise CheckpointError(
                 f"{path}: was saved by {about['model'] or 'another model'}; load that model and resume it"
             )
+        if strict:
+            check_same_numbers(path, about, model)
         options = {"rule": rule or about["rule"], "reset_every": about["reset_every"], "name": name}
         options |= {key: about[key] for key in ("camera", "intrinsics", "join", "reset_when") if key in about}
         options |= about.get("options", {})
