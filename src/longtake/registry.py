@@ -110,7 +110,8 @@ class Model:
         """Begin n takes that are stepped together.
 
         rule: for recurrent memories, a name of `longtake rules` or a rule object; by default ttt3r.
-        reset_every: start each take's memory over every so many of its frames; poses are chained through the resets.
+        reset_every: start each take's memory over every so many of the frames that it writes into it; poses are chained
+            through the resets.
             "auto": as is best for the model (24 for longtake-small, never for the others; never where `reset_when`
             decides). None: never.
         window: for full attention, how many frames are read at once: the first, whose camera is the world, and the

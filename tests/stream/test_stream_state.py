@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -210,6 +211,23 @@ def test_looking_without_writing() -> None:
     other = Stream(build(PUBLISHED))
     other.step(picture(0))
     assert same(other.step(picture(1)), looked), "outputs always come from the state before the view"
+
+
+@pytest.mark.parametrize("options", [{"reset_every": 3}, {"reset_when": "spent:1:1"}], ids=["counted", "triggered"])
+def test_looking_neither_starts_the_memory_over_nor_brings_that_nearer(options: dict[str, Any], tmp_path: Path) -> None:
+    """A memory that a look started over would have no frame to go on from."""
+    plain, looked = Stream(build(PUBLISHED), **options), Stream(build(PUBLISHED), **options)
+    for i in range(8):
+        if i == 4:  # what was counted is part of what is saved
+            looked.save(tmp_path / "s.safetensors")
+            resumed = Stream.resume(looked.model, tmp_path / "s.safetensors")
+            assert isinstance(resumed, Stream) and (resumed.frames, resumed.written) == ([16], [4])
+            looked = resumed
+        assert same(looked.step(picture(i)), plain.step(picture(i)))
+        for k in range(3):
+            looked.step(picture(100 * i + k + 9), update=False)
+    assert same_state(looked, plain)
+    assert not torch.equal(plain.state.world_from_chunk[0], torch.eye(4)), "it did start over"
 
 
 def test_pictures_come_as_frames_or_arrays() -> None:
