@@ -8,8 +8,7 @@ import io
 import json
 import shutil
 import subprocess
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -17,6 +16,7 @@ from urllib.request import urlopen
 
 import numpy as np
 from PIL import Image
+from waiting import PATIENCE, wait_for
 from websockets.sync.client import connect
 
 CHROMIUM = next(
@@ -52,7 +52,7 @@ class Browser:
             stderr=subprocess.DEVNULL,
         )
         ready = profile / "DevToolsActivePort"
-        wait_for(lambda: ready.is_file() and len(ready.read_text().split()) > 1, 60, "Chromium did not start")
+        wait_for(lambda: ready.is_file() and len(ready.read_text().split()) > 1, "Chromium did not start")
         with urlopen(f"http://127.0.0.1:{ready.read_text().split()[0]}/json") as answer:
             page = next(target for target in json.load(answer) if target["type"] == "page")
         self._socket = connect(page["webSocketDebuggerUrl"], max_size=None)
@@ -71,14 +71,14 @@ class Browser:
     ) -> None:
         self._socket.close()
         self._process.terminate()
-        self._process.wait(timeout=20)
+        self._process.wait(timeout=PATIENCE)
 
     def ask(self, method: str, **parameters: Any) -> dict[str, Any]:
         """Send a command and return its result; events that come before it are looked at."""
         self._number += 1
         self._socket.send(json.dumps({"id": self._number, "method": method, "params": parameters}))
         while True:
-            told = json.loads(self._socket.recv(timeout=60))
+            told = json.loads(self._socket.recv(timeout=PATIENCE))
             if told.get("id") == self._number:
                 if "error" in told:
                     raise RuntimeError(f"{method}: {told['error']}")
@@ -99,17 +99,17 @@ class Browser:
         assert "exceptionDetails" not in told, told
         return told["result"].get("value")
 
-    def until(self, script: str, what: str, seconds: float = 60) -> None:
+    def until(self, script: str, what: str) -> None:
         """Wait until JavaScript is true."""
-        wait_for(lambda: bool(self.run(script)), seconds, what)
+        wait_for(lambda: self.run(script), what)
 
     def text(self) -> str:
         """Return what the page says."""
         return self.run("document.body?.innerText ?? ''")
 
-    def reads(self, words: str, seconds: float = 60) -> None:
+    def reads(self, words: str) -> None:
         """Wait until the page says these words."""
-        wait_for(lambda: words in self.text(), seconds, f"the page does not say {words!r}")
+        wait_for(lambda: words in self.text(), f"the page does not say {words!r}")
 
     def key(self, name: str, times: int = 1) -> None:
         codes = {"ArrowLeft": 37, "ArrowRight": 39, "Home": 36, "End": 35, "Enter": 13, "ArrowDown": 40}
@@ -126,10 +126,3 @@ class Browser:
         data = base64.b64decode(self.ask("Page.captureScreenshot", format="png")["data"])
         with Image.open(io.BytesIO(data)) as image:
             return np.asarray(image.convert("RGB"))
-
-
-def wait_for(done: Callable[[], bool], seconds: float, what: str) -> None:
-    deadline = time.monotonic() + seconds
-    while not done():
-        assert time.monotonic() < deadline, f"{what} within {seconds:g} s"
-        time.sleep(0.05)

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from beartype import BeartypeConf
 from beartype.claw import beartype_packages
+from hypothesis import HealthCheck, settings
 
 # Annotations of the inner rooms are checked in every call during the tests, and never elsewhere; an int may stand for a
 # float. The doors (sources, outputs, checkpoints, stream, command line) are left out: their tests hand them wrong
@@ -21,6 +22,10 @@ from beartype.claw import beartype_packages
 # runs in every frame has none around a picture, or tests of long takes would see memory grow.
 INNER = ("frame", "nn", "tokenize", "memory", "rules", "detokenize", "families", "synthetic")
 beartype_packages([f"longtake.{room}" for room in INNER], conf=BeartypeConf(is_pep484_tower=True))
+
+# How long an example takes to draw or to run says something about the machine, and nothing about the code.
+settings.register_profile("any-machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any-machine")
 
 # Before torch is imported anywhere. Tiny models on many threads are slower, and sums would change with the machine.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

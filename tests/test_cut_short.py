@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from clips import write_clip
 from model_files import our_file
+from waiting import PATIENCE
 
 from longtake.outputs import read_cameras, read_depth, read_ply, read_tum
 from longtake.outputs.manifest import read_manifest
@@ -66,9 +67,9 @@ def status_of(out: Path) -> str:
 
 
 def wait_for(condition: Callable[[], Any], process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + PATIENCE
     while not condition():
-        assert process.poll() is None, process.communicate()
+        assert process.poll() is None or condition(), process.communicate()
         assert time.monotonic() < deadline
         time.sleep(0.02)
 
@@ -77,7 +78,7 @@ def test_ctrl_c_in_the_middle_leaves_a_whole_take(command: list[str], tmp_path: 
     process = start(command, tmp_path)
     wait_for((tmp_path / "depth" / "000020.png").exists, process)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=PATIENCE)
     told = json.loads(out)
     assert process.returncode == 130 and "Traceback" not in err
     assert f"stopped after {told['frames']} frames; they are complete and readable in" in err
@@ -93,7 +94,7 @@ def test_ctrl_c_twice_gives_up_the_report_only(command: list[str], tmp_path: Pat
     process.send_signal(signal.SIGINT)
     wait_for(lambda: (tmp_path / "manifest.json").is_file() and status_of(tmp_path) == "interrupted", process)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130 and "Traceback" not in err
     assert json.loads(out)["frames"] == frames_in(tmp_path)
 
@@ -106,7 +107,7 @@ def test_ctrl_c_before_the_first_frame_leaves_nothing(command: list[str], tmp_pa
     else:
         time.sleep(0.5)  # torch alone takes longer to import
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130 and err == "longtake: stopped\n" and out == ""
     assert not (tmp_path / "out").exists()
 

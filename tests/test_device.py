@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from longtake.device import pick_device
+from longtake.device import pick_device, seeded
 from longtake.errors import CapabilityError
 
 
@@ -49,3 +49,34 @@ def test_a_number_beyond_the_last_device(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_what_is_no_device_at_all(name: str) -> None:
     with pytest.raises(CapabilityError, match="is not known; give auto, cpu, cuda"):
         pick_device(name)
+
+
+def drawn(device: str) -> list[float]:
+    return torch.rand(3, device=device).tolist()
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def test_numbers_begin_at_a_seed_and_go_on_as_before(device: str) -> None:
+    with seeded(0):  # so that this test leaves everything as it was
+        begin = torch.get_rng_state()
+        wanted = [drawn("cpu") for _ in range(2)]
+        torch.set_rng_state(begin)
+        found = [drawn("cpu")]
+        with seeded(7, device):
+            first = drawn(device)
+        found.append(drawn("cpu"))
+        with seeded(7, device):
+            assert drawn(device) == first
+        assert found == wanted
+
+
+def test_other_devices_are_not_seeded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """PyTorch keeps a seed for CUDA even where there is none yet: whoever used it next would get these numbers."""
+    seeds: list[int] = []
+    for name in ("manual_seed", "manual_seed_all"):
+        monkeypatch.setattr(torch.cuda, name, seeds.append)
+    torch.manual_seed(torch.initial_seed())
+    assert seeds.pop() == torch.initial_seed(), "this is what it does"
+    with seeded(5):
+        pass
+    assert seeds == []

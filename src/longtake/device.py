@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which device to run on."""
+"""Which device to run on, and its random numbers."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 
 import torch
 
@@ -27,3 +30,19 @@ def pick_device(device: str | torch.device = "auto") -> torch.device:
             f"device {str(device)!r} is not on this machine, which has {has}. Name one of these, or auto."
         )
     return found
+
+
+@contextmanager
+def seeded(seed: int, device: torch.device | str = "cpu") -> Iterator[None]:
+    """Context manager: random numbers of the CPU and of a device begin at a seed, and go on afterwards as before.
+
+    `torch.manual_seed` would seed every other device too, and leave it so. (Apple's MPS keeps the seed.)
+    """
+    device = torch.device(device)
+    cuda = device.type == "cuda"
+    with torch.random.fork_rng(devices=[device] if cuda else []):
+        torch.default_generator.manual_seed(seed)
+        with torch.cuda.device(device) if cuda else nullcontext():
+            if device.type != "cpu":
+                getattr(torch, device.type).manual_seed(seed)
+        yield

@@ -110,7 +110,8 @@ class Model:
         """Begin n takes that are stepped together.
 
         rule: for recurrent memories, a name of `longtake rules` or a rule object; by default ttt3r.
-        reset_every: start each take's memory over every so many of its frames; poses are chained through the resets.
+        reset_every: start each take's memory over every so many of the frames that it writes into it; poses are chained
+            through the resets.
             "auto": as is best for the model (24 for longtake-small, never for the others; never where `reset_when`
             decides). None: never.
         window: for full attention, how many frames are read at once: the first, whose camera is the world, and the
@@ -156,12 +157,14 @@ class Model:
             return self.reset_every if when is None else None
         return every
 
-    def resume(self, path: str | Path, *, rule: str | Rule | None = None) -> Stream | Streams:
+    def resume(self, path: str | Path, *, rule: str | Rule | None = None, strict: bool = True) -> Stream | Streams:
         """Continue what `stream.save(path)` wrote, bit for bit: a Stream if it was one, else Streams.
 
-        rule: needed only where the saved rule is not one of `longtake rules`. Raises InputError, CheckpointError.
+        rule: needed only where the saved rule is not one of `longtake rules`.
+        strict: refuse a state that was saved with other weights or in another precision. False goes on with these.
+        Raises InputError, CheckpointError.
         """
-        return Streams.resume(self.module, path, rule=rule, name=self.name)
+        return Streams.resume(self.module, path, rule=rule, name=self.name, strict=strict)
 
     def track(self, frames: Iterable[Frame | np.ndarray], points: np.ndarray) -> Tracks:
         """Follow points of the first frame through all frames, which are read at once.

@@ -3,13 +3,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
-from torch import Tensor
+from torch import Tensor, nn
 
+from longtake.engine.precision import precision_of
 from longtake.errors import CheckpointError, InputError
 
 FORMAT = "longtake-state-1"
@@ -36,11 +39,49 @@ def read_saved(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     return about, tensors
 
 
-def saved_model(path: str | Path) -> tuple[str, int | None]:
-    """Return the name of the model that saved a state, and the longer side of what it sees: as `load` takes them.
+def saved_model(path: str | Path) -> tuple[str, int | None, str]:
+    """Return the model that saved a state, the longer side of what it sees, and its precision: as `load` takes them.
 
-    Empty and None where the state does not say. Raises InputError, CheckpointError.
+    Empty, None and float32 where the state does not say. Raises InputError, CheckpointError.
     """
     about, _ = read_saved(path)
     config = about.get("config", {})
-    return str(about.get("model") or ""), config.get("image_size") or config.get("seen_size")
+    size = config.get("image_size") or config.get("seen_size")
+    return str(about.get("model") or ""), size, str(about.get("precision") or "float32")
+
+
+def fingerprint(model: nn.Module) -> str:
+    """Return what tells these weights from others: a SHA-256 of names, types, shapes and 64 numbers of each tensor.
+
+    Training moves every number of what it trains, so a few of each tell, in milliseconds where a hash of them all takes
+    seconds. Device and layout do not matter. The colour head is left out: the memory never hears of it, and
+    `engine.tune` may take it away.
+    """
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        if ".color." not in name:
+            numbers = tensor.detach().reshape(-1)
+            some = numbers[:: numbers.numel() // 64 | 1].cpu().contiguous()  # an odd step: not one column of a matrix
+            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\0".encode())
+            digest.update(some.view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def check_same_numbers(path: str | Path, about: dict[str, Any], model: Any) -> None:
+    """Raise CheckpointError unless a model has the weights and the precision of the one that saved a state.
+
+    What the file does not say, as those of earlier versions, is not asked.
+    """
+    wide = next(model.parameters()).dtype == torch.float64
+    ours = "float64" if wide else precision_of(model)
+    theirs = "float64" if about.get("dtype") == "float64" else about.get("precision", ours)
+    anyway = "or go on anyway with strict=False: what comes then is not what the take would have become."
+    if theirs != ours:
+        raise CheckpointError(
+            f"{path}: was saved in {theirs} and this model runs in {ours}. Resume with the same precision, {anyway}"
+        )
+    if about.get("weights", "") not in ("", fingerprint(model)):
+        raise CheckpointError(
+            f"{path}: was saved by {about['model'] or 'a model'} with other weights, and these cannot read what those "
+            f"wrote. Load the weights that the take began with, {anyway}"
+        )

@@ -24,6 +24,7 @@ from longtake import registry
 from longtake.closing import LoopCloser
 from longtake.continuity.archive import Archive
 from longtake.continuity.trigger import ResetTrigger
+from longtake.device import seeded
 from longtake.engine import Outbox
 from longtake.errors import CapabilityError, InputError, OutputError
 from longtake.frame import Prediction
@@ -232,8 +233,7 @@ def reconstruct(
     folder = Path(tempfile.mkdtemp(prefix="longtake-")) if out is None else Path(out)
     recorder = Recorder(folder, run, report=report, truth=known)
     try:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)  # nothing here draws numbers today; a rule may
+        with seeded(seed, stream.device):  # nothing here draws numbers today; a rule may
             try:
                 _record(take, stream, recorder, on_frame, loop_closure)
             finally:

@@ -33,7 +33,7 @@ from longtake.geometry.lens import Lens
 from longtake.memory.keep import Keep
 from longtake.predictions import Prepared, Shown, facts_of, predictions_of, shown_from
 from longtake.rules import Rule
-from longtake.saved import FORMAT, read_saved
+from longtake.saved import FORMAT, check_same_numbers, fingerprint, read_saved
 from longtake.tokenize.images import to_tensor
 from longtake.tokenize.images_device import DevicePreparer
 
@@ -84,6 +84,7 @@ class Streams:
         self.join = check_join(join)
         self.model_name = name
         self.frames = [0] * n  # frames shown so far, per stream
+        self.written = [0] * n  # of these, those that were written into the memory
         self.shown: list[list[Shown]] = [[] for _ in range(n)]  # of the frames kept, where a family revises them
         self.graphs = graphs
         self.engine = choose_engine(model, self.rule, n, graphs=graphs)
@@ -156,9 +157,11 @@ class Streams:
     ) -> list[Prediction | None]:
         """One frame of each stream (None: that stream gets none this time) -> its prediction.
 
-        update=False looks without writing. reset starts a stream over after its frame: the frame is fed once more as
-        the first of the new chunk and the poses are chained through it, so the world stays the take's first camera.
-        Both together leave a new chunk that has seen nothing, as in the published program: frames after it are lost.
+        update=False looks without writing: such a frame does not count for `reset_every`, and neither that nor
+        `reset_when` starts anything over at it. reset starts a stream over after its frame: the frame is fed once more
+        as the first of the new chunk and the poses are chained through it, so the world stays the take's first camera.
+        reset=True with update=False leaves a new chunk that has seen nothing, as in the published program: it begins
+        with the next frame, which nothing ties to the take's world, so the poses after it are not in that world.
         """
         if len(frames) != len(self.frames):
             raise InputError(
@@ -167,12 +170,13 @@ class Streams:
         resets = [bool(reset)] * len(frames) if isinstance(reset, (bool, np.bool_)) else list(reset)
         if len(resets) != len(frames):
             raise InputError(f"got {len(resets)} resets for {len(frames)} streams; give one bool for all, or one each")
-        resets = [a or b for a, b in zip(resets, self.watch.due() or resets, strict=True)]
+        if update:
+            resets = [a or b for a, b in zip(resets, self.watch.due() or resets, strict=True)]
         prepared = [None if frame is None else self._prepared(frame, i) for i, frame in enumerate(frames)]
         predictions: list[Prediction | None] = [None] * len(frames)
         for members in self._groups(prepared):
             group = [p for p in (prepared[i] for i in members) if p is not None]
-            due = [resets[i] or self._due(i) for i in members]
+            due = [resets[i] or (update and self._due(i)) for i in members]
             for i, prediction in zip(members, self._step_group(members, group, update, due), strict=True):
                 predictions[i] = prediction
         return predictions
@@ -196,7 +200,7 @@ class Streams:
             return self.model.detokenize(self.model.exchange(self.state, tokens, self.rule, recall=recall))
 
     def _due(self, i: int) -> bool:
-        return self.reset_every is not None and (self.frames[i] + 1) % self.reset_every == 0
+        return self.reset_every is not None and (self.written[i] + 1) % self.reset_every == 0
 
     def _options(self) -> dict[str, Any]:
         """What the memory keeps, where that is a choice."""
@@ -254,6 +258,7 @@ class Streams:
         predictions = predictions_of(heads, chain, rows, metric, words, codes, scaled=scaled)
         for i, shown, reset in zip(members, group, due, strict=True):
             self.frames[i] += 1
+            self.written[i] += update
             self._keep_shown(i, shown, update, reset)
         earlier, now = predictions[: -len(group)], predictions[-len(group) :]
         return [replace(now[0], revised=tuple(earlier))] if earlier else now
@@ -270,7 +275,8 @@ class Streams:
         Raises OutputError where it cannot be written; an earlier file of that name is then as it was.
         """
         about = self.describe() | {"format": FORMAT, "frames": self.frames, "config": self.model.config.to_dict()}
-        about["single"] = isinstance(self, Stream)
+        about["written"] = self.written
+        about |= {"single": isinstance(self, Stream), "weights": fingerprint(self.model)}
         about["shown"] = [facts_of(each) for each in self.shown]
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state.tensors().items()}
         tensors |= {name: tensor.cpu() for name, tensor in self.watch.tensors().items()}
@@ -286,10 +292,11 @@ class Streams:
 
     @staticmethod
     def resume(
-        model: Family[Any], path: str | Path, *, rule: str | Rule | None = None, name: str = ""
+        model: Family[Any], path: str | Path, *, rule: str | Rule | None = None, name: str = "", strict: bool = True
     ) -> Stream | Streams:
         """Continue saved streams on a model of the same configuration: a Stream if one was saved, else Streams.
 
+        strict: demand the weights and the precision that the streams were saved with, as far as the file says them.
         Raises InputError where there is no such file, CheckpointError if it does not fit.
         """
         about, tensors = read_saved(path)
@@ -297,6 +304,8 @@ class Streams:
             raise CheckpointError(
                 f"{path}: was saved by {about['model'] or 'another model'}; load that model and resume it"
             )
+        if strict:
+            check_same_numbers(path, about, model)
         options = {"rule": rule or about["rule"], "reset_every": about["reset_every"], "name": name}
         options |= {key: about[key] for key in ("camera", "intrinsics", "join", "reset_when") if key in about}
         options |= about.get("options", {})
@@ -319,7 +328,7 @@ class Streams:
                 f"{path}: was saved in {about['dtype']} under rule {about['rule']} and does not fit {streams.dtype} "
                 f"under rule {streams.rule.name} ({error}). Resume with the same two."
             ) from error
-        streams.frames = list(about["frames"])
+        streams.frames, streams.written = list(about["frames"]), list(about.get("written", about["frames"]))
         return streams
 
     def to(self, device: torch.device | str) -> Streams:
@@ -349,7 +358,7 @@ class Stream(Streams):
     def step(  # type: ignore[override]
         self, frames: Frame | np.ndarray | Prepared, *, update: bool = True, reset: bool = False
     ) -> Prediction:
-        """One frame -> its prediction, in constant memory. See Streams.step for update and reset."""
+        """One frame -> its prediction, in constant memory. See Streams.step for update, reset, and both together."""
         (prediction,) = super().step([frames], update=update, reset=reset)
         assert prediction is not None
         return prediction

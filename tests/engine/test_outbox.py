@@ -10,6 +10,7 @@ import time
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from waiting import PATIENCE, wait_for
 
 from longtake.engine import Outbox
 
@@ -33,7 +34,7 @@ def test_the_caller_is_ahead_by_depth_and_no_more() -> None:
 
     def work(item: int) -> None:
         begun.set()
-        gate.wait(10)
+        gate.wait(PATIENCE)
 
     def caller() -> None:
         with Outbox(work, 3) as outbox:
@@ -43,14 +44,12 @@ def test_the_caller_is_ahead_by_depth_and_no_more() -> None:
 
     thread = threading.Thread(target=caller)
     thread.start()
-    assert begun.wait(10)
-    deadline = time.monotonic() + 10
-    while len(handed) < 4 and time.monotonic() < deadline:
-        time.sleep(0.01)
+    assert begun.wait(PATIENCE)
+    wait_for(lambda: len(handed) == 4)
     time.sleep(0.1)
     assert handed == [0, 1, 2, 3]  # one in work, three waiting
     gate.set()
-    thread.join(10)
+    thread.join(PATIENCE)
     assert handed == list(range(20)) and not threads()
 
 
@@ -95,18 +94,21 @@ def test_what_was_handed_over_is_done_when_the_block_fails() -> None:
 
 def test_ctrl_c_while_it_waits_finishes_what_was_begun_and_drops_the_rest() -> None:
     done: list[int] = []
-    begun = threading.Event()
+    begun, pressed = threading.Event(), threading.Event()
 
     def slow(item: int) -> None:
         begun.set()
-        time.sleep(0.5)
+        pressed.wait(PATIENCE)
         done.append(item)
 
     def press() -> None:
-        begun.wait(10)
-        for _ in range(2):  # impatient people press twice
-            time.sleep(0.1)
-            signal.raise_signal(signal.SIGINT)
+        begun.wait(PATIENCE)
+        wait_for(lambda: outbox._queue.qsize() == 4)  # three items and the end: the block is being left
+        signal.raise_signal(signal.SIGINT)
+        wait_for(outbox._dropping.is_set)
+        signal.raise_signal(signal.SIGINT)  # impatient people press twice
+        time.sleep(0.3)
+        pressed.set()
 
     presser = threading.Thread(target=press)
     with pytest.raises(KeyboardInterrupt), Outbox(slow) as outbox:

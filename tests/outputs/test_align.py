@@ -73,6 +73,11 @@ def test_too_few_times_in_common_are_named(take: Path) -> None:
         align_take(read_take(take), few)
 
 
+def test_a_scale_beside_a_path_is_refused_and_not_ignored(take: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="scale and align both say how large"):
+        export(take, "tum", tmp_path / "t.txt", align=known(take), scale=2.0)
+
+
 def test_matching_is_to_the_nearest() -> None:
     rng = np.random.default_rng(0)
     times, other = np.sort(rng.uniform(0, 10, 200)), rng.uniform(0, 10, 300)

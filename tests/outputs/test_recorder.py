@@ -18,6 +18,7 @@ import pytest
 import torch
 from PIL import Image
 from take_maker import RUN, pose, prediction, record
+from waiting import PATIENCE
 
 from longtake.errors import OutputError
 from longtake.outputs import Recorder, read_cameras, read_depth, read_ply, read_tum
@@ -106,7 +107,7 @@ def test_what_a_killed_process_leaves_is_readable_and_the_next_take_clears_it(tm
     out = tmp_path / "out"
     process = subprocess.Popen([sys.executable, "-c", ENDLESS, str(out), str(Path(__file__).parents[1])])
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + PATIENCE
         while not (out / "depth" / "000040.png").exists():
             assert process.poll() is None and time.monotonic() < deadline
             time.sleep(0.01)
@@ -223,11 +224,13 @@ def test_figures_are_those_of_the_frames(tmp_path: Path) -> None:
     assert told["latency_p50"] == pytest.approx(0.105) and told["latency_p95"] == pytest.approx(0.1905)
     assert told["fps"] == pytest.approx(20 / told["seconds"], rel=0.2)  # rounded to milliseconds
     assert told["state_bytes"] == 5
+    begin = time.perf_counter()
     with Recorder(tmp_path, RUN, report=False) as timed:
         for i in range(3):
             time.sleep(0.02)
             timed.add(prediction(i))
-    assert 0.02 <= timed.summary()["latency_p50"] < 0.2  # measured by itself where nobody tells
+    whole = time.perf_counter() - begin
+    assert 0.02 <= timed.summary()["latency_p50"] < whole / 2 + 1e-4  # measured by itself where nobody tells
 
 
 def test_what_is_odd_becomes_a_note(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from waiting import PATIENCE
 
 from longtake.errors import InputError
 from longtake.sources import LiveSource
@@ -38,7 +39,7 @@ def screen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[np.ndarr
         yield np.memmap(file, np.uint8, "r+", offset, (HEIGHT, stride // 4, 4))[:, :WIDTH]
     finally:
         server.terminate()
-        server.wait(10)
+        server.wait(PATIENCE)
 
 
 def test_a_region_of_the_screen_is_seen_as_it_changes(screen: np.ndarray) -> None:
@@ -53,7 +54,7 @@ def test_a_region_of_the_screen_is_seen_as_it_changes(screen: np.ndarray) -> Non
                 screen[30:90, 40:120, :3] = (220, 30, 20)
             if np.abs(seen[-1] - (20, 30, 220)).max() < 3:  # a picture may show half of the change
                 break
-            assert len(seen) < 200
+            assert len(seen) < 3000
             time.sleep(0.01)
     np.testing.assert_allclose(seen[0], (200, 60, 10), atol=3)
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from waiting import wait_for
 
 from longtake.sources.prefetch import Prefetcher
 
@@ -75,10 +76,7 @@ def test_dropping_the_last_reference_stops_the_thread() -> None:
     assert set(threading.enumerate()) - others
     del ahead
     gc.collect()
-    deadline = time.monotonic() + 5
-    while set(threading.enumerate()) - others:
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    wait_for(lambda: not set(threading.enumerate()) - others, "the thread goes on")
 
 
 def test_never_started_needs_no_thread() -> None:

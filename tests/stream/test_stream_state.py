@@ -3,18 +3,23 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from stream_models import PUBLISHED, SMALL, build, picture
 
+from longtake.engine import Tuning, narrow, pack, tune
 from longtake.errors import CheckpointError, InputError, OutputError
 from longtake.frame import Prediction
 from longtake.rules import TTT3R, get_rule
+from longtake.saved import fingerprint
 from longtake.stream import Stream, Streams
 
 models = pytest.mark.parametrize("config", [PUBLISHED, SMALL], ids=["published", "small"])
@@ -122,6 +127,45 @@ def test_resume_says_what_does_not_fit(tmp_path: Path) -> None:
         Stream.resume(build(SMALL), tmp_path / "weights.safetensors")
 
 
+def test_a_state_is_not_read_by_other_weights_or_in_another_precision(tmp_path: Path) -> None:
+    """Its numbers mean nothing to them, and what they would make of it looks like an answer."""
+    path = tmp_path / "state.safetensors"
+    going = Stream(build(SMALL), name="tiny")
+    going.step(picture(0))
+    going.save(path)
+    other = build(SMALL)
+    with torch.no_grad():
+        for weight in other.parameters():  # as one step of training moves them
+            weight.add_(torch.randn_like(weight), alpha=1e-6)
+    for model, said in (
+        (other, r"tiny with other weights.*strict=False"),
+        (narrow(build(SMALL), "bf16"), r"saved in float32 and this model runs in bf16.*strict=False"),
+    ):
+        with pytest.raises(CheckpointError, match=said):
+            Stream.resume(model, path)
+        assert Stream.resume(model, path, strict=False).frames == [1]
+    tensors = load_file(path)
+    with safe_open(str(path), "pt") as file:
+        about = json.loads(file.metadata()["longtake"])
+    earlier = {key: value for key, value in about.items() if key not in ("weights", "precision")}
+    save_file(tensors, path, {"longtake": json.dumps(earlier)})
+    assert Stream.resume(other, path).frames == [1], "files of earlier versions do not say, and go on"
+
+
+def test_the_same_weights_are_known_again_however_they_lie(tmp_path: Path) -> None:
+    model = build(PUBLISHED)
+    said = fingerprint(model)
+    assert said == fingerprint(pack(build(PUBLISHED)))
+    tune(model, Tuning(joint=True, tables=True, channels_last=True, color=False))
+    assert said == fingerprint(model)
+    for name, _ in model.named_parameters():
+        changed = build(PUBLISHED)
+        with torch.no_grad():
+            changed.get_parameter(name).mul_(1.001).add_(1e-6)
+        assert fingerprint(changed) != said, name
+    assert fingerprint(narrow(build(PUBLISHED), "bf16")) != said
+
+
 class Counting(TTT3R):
     """A rule with a memory of its own."""
 
@@ -167,6 +211,23 @@ def test_looking_without_writing() -> None:
     other = Stream(build(PUBLISHED))
     other.step(picture(0))
     assert same(other.step(picture(1)), looked), "outputs always come from the state before the view"
+
+
+@pytest.mark.parametrize("options", [{"reset_every": 3}, {"reset_when": "spent:1:1"}], ids=["counted", "triggered"])
+def test_looking_neither_starts_the_memory_over_nor_brings_that_nearer(options: dict[str, Any], tmp_path: Path) -> None:
+    """A memory that a look started over would have no frame to go on from."""
+    plain, looked = Stream(build(PUBLISHED), **options), Stream(build(PUBLISHED), **options)
+    for i in range(8):
+        if i == 4:  # what was counted is part of what is saved
+            looked.save(tmp_path / "s.safetensors")
+            resumed = Stream.resume(looked.model, tmp_path / "s.safetensors")
+            assert isinstance(resumed, Stream) and (resumed.frames, resumed.written) == ([16], [4])
+            looked = resumed
+        assert same(looked.step(picture(i)), plain.step(picture(i)))
+        for k in range(3):
+            looked.step(picture(100 * i + k + 9), update=False)
+    assert same_state(looked, plain)
+    assert not torch.equal(plain.state.world_from_chunk[0], torch.eye(4)), "it did start over"
 
 
 def test_pictures_come_as_frames_or_arrays() -> None:

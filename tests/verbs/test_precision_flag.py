@@ -7,6 +7,7 @@ import inspect
 import json
 from importlib import import_module
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from clips import write_clip
@@ -15,13 +16,20 @@ from model_files import our_file
 from longtake import cli
 from longtake.engine import PRECISIONS
 
-LOADING = ("reconstruct", "live", "compare", "evaluate", "serve", "localize")
+LOADING = ("reconstruct", "live", "compare", "evaluate", "serve")
 
 
 @pytest.mark.parametrize("verb", LOADING)
 def test_every_verb_that_loads_a_model_has_the_choice(verb: str) -> None:
     flag = inspect.signature(import_module(f"longtake.verbs.{verb}").main, eval_str=True).parameters["precision"]
     assert flag.annotation.__args__ == tuple(PRECISIONS) and flag.default == "float32"
+
+
+def test_localize_takes_that_of_the_state_by_default() -> None:
+    from longtake.verbs.localize import main
+
+    flag = inspect.signature(main, eval_str=True).parameters["precision"]
+    assert get_args(get_args(flag.annotation)[0]) == tuple(PRECISIONS) and flag.default is None
 
 
 def test_what_ran_is_in_json_manifest_state_and_replay(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -38,8 +46,12 @@ def test_what_ran_is_in_json_manifest_state_and_replay(tmp_path: Path, capsys: p
         again = json.loads((out.with_name(f"{precision}_replay") / "manifest.json").read_text())
         assert again["options"]["precision"] == precision
         photo = [str(state), str(out / "images"), "--weights", str(weights), "--device", "cpu", "--json"]
-        assert cli.main(["localize", *photo, "--precision", precision]) == 0
-        assert len(json.loads(capsys.readouterr().out)) == 4
+        said = {}
+        for asked in ([], *(["--precision", name] for name in PRECISIONS)):
+            assert cli.main(["localize", *photo, *asked]) == 0
+            said[asked[-1] if asked else None] = json.loads(capsys.readouterr().out)
+        assert said[None] == said[precision] and len(said[None]) == 4
+        assert said["float32"] != said["bf16"], "bf16 was asked for and rounds"
     clouds = [(tmp_path / precision / "cloud.ply").read_bytes() for precision in PRECISIONS]
     assert clouds[0] != clouds[1], "bf16 was asked for and rounds"
 

@@ -15,6 +15,8 @@ from typing import Any, Generic, Self, TypeVar
 
 import torch
 
+from longtake.background import Background
+
 T = TypeVar("T")
 _POLL = 0.2  # seconds between looks at what else has happened while waiting
 _END = object()
@@ -38,8 +40,8 @@ class Outbox(Generic[T]):
         self._queue: queue.Queue[Any] = queue.Queue(maxsize=max(depth, 1))
         self._error: BaseException | None = None
         self._told = False
-        self._dropping, self._ended = threading.Event(), threading.Event()
-        self._thread = threading.Thread(target=self._run, name="longtake-outbox", daemon=True)
+        self._dropping = threading.Event()
+        self._thread = Background(target=self._run, name="longtake-outbox")
 
     def put(self, item: T) -> None:
         """Hand an item over, waiting while the queue is full. Raises what `work` raised for an earlier one."""
@@ -59,16 +61,14 @@ class Outbox(Generic[T]):
     ) -> None:
         try:
             self._offer(_END)
-            while not self._ended.wait(_POLL):  # not join: Python 3.11 takes a thread for ended if Ctrl-C comes there
-                pass
+            self._thread.wait()
         except BaseException:
             self._abandon()
             raise
-        self._thread.join()
         self._tell()
 
     def _offer(self, item: Any) -> None:
-        while not self._ended.is_set():
+        while not self._thread.ended.is_set():
             with contextlib.suppress(queue.Full):
                 return self._queue.put(item, timeout=_POLL)  # a timeout, so that Ctrl-C is seen on every system
 
@@ -82,16 +82,10 @@ class Outbox(Generic[T]):
         self._dropping.set()
         while True:
             with contextlib.suppress(KeyboardInterrupt):
-                if self._ended.wait(_POLL) or self._thread.ident is None:  # None: it was never begun
+                if self._thread.ident is None or self._thread.wait():  # None: it was never begun
                     return
 
     def _run(self) -> None:
-        try:
-            self._obey()
-        finally:
-            self._ended.set()
-
-    def _obey(self) -> None:
         cuda = self._device is not None and self._device.type == "cuda"
         with torch.cuda.stream(torch.cuda.Stream(self._device)) if cuda else contextlib.nullcontext():
             while not self._dropping.is_set():

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from longtake.device import seeded
 from longtake.engine import narrow, precision_of
 from longtake.memory.keep import Keep
 from longtake.registry import Model
@@ -60,8 +61,7 @@ def rules_of(model: Model) -> tuple[str, ...]:
 def untrained_twin(net: Net, seed: int = 0) -> Net:
     """Return the same architecture as its constructor starts it, from one seed; device and precision as `net`."""
     parameter = next(net.module.parameters())
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         module = type(net.module)(net.module.config)
     precision = precision_of(net.module)
     dtype = parameter.dtype if precision == "float32" else torch.float32  # what is narrow, `narrow` says

@@ -18,7 +18,7 @@ def seat_take(streams: Streams, seat: int, take: Stream) -> None:
     streams.state = streams.state.put(index, take.state)
     for name, tensor in take.watch.memory.items():
         streams.watch.memory[name] = streams.watch.memory[name].index_copy(0, index, tensor)
-    streams.frames[seat] = take.frames[0]
+    streams.frames[seat], streams.written[seat] = take.frames[0], take.written[0]
     streams.shown[seat] = list(take.shown[0])
 
 
@@ -28,6 +28,6 @@ def take_from(streams: Streams, seat: int, model: Model) -> Stream:
     take = model.stream(streams.rule, reset_every=streams.reset_every, join=streams.join)
     take.state = streams.state.pick(index)
     take.watch.memory = {name: tensor[index] for name, tensor in streams.watch.memory.items()}
-    take.frames = [streams.frames[seat]]
+    take.frames, take.written = [streams.frames[seat]], [streams.written[seat]]
     take.shown = [list(streams.shown[seat])]
     return take

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, Self
 
+from longtake.background import Background
 from longtake.errors import InputError, MissingExtra, OutputError
 from longtake.registry import Model
 from longtake.serve.limits import Limits
@@ -94,7 +95,7 @@ class Service:
         )
         self._scheme = "http" if certificate is None else "https"
         self._server = uvicorn.Server(config)
-        self._thread = threading.Thread(target=self._serve, name="longtake-serve", daemon=True)
+        self._thread = Background(target=self._serve, name="longtake-serve")
         self._up = threading.Event()
         self.worker.start()
         self._thread.start()
@@ -126,13 +127,12 @@ class Service:
 
     def wait(self) -> None:
         """Wait until the server ends; Ctrl-C raises KeyboardInterrupt here."""
-        while self._thread.is_alive():
-            self._thread.join(0.5)
+        self._thread.wait()
 
     def close(self) -> None:
         """Say goodbye to the clients, keep their states, end the threads. Closing twice is fine."""
         self._server.should_exit = True
-        self._thread.join()
+        self._thread.wait()
         self.worker.close()
         if self._temporary:
             self._temporary.cleanup()

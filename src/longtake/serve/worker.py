@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from longtake.background import Background
 from longtake.errors import CapabilityError, InputError, LongtakeError
 from longtake.frame import Frame
 from longtake.registry import Model
@@ -63,7 +64,7 @@ class Worker:
         self._stop = False
         self._pool = ThreadPoolExecutor(4, thread_name_prefix="longtake-codec")  # decoding and encoding: no model in it
         self.videos = ThreadPoolExecutor(2, thread_name_prefix="longtake-h264")  # so that no video holds up an answer
-        self._thread = threading.Thread(target=self._run, name="longtake-worker", daemon=True)
+        self._thread = Background(target=self._run, name="longtake-worker")
         metrics.put("longtake_seats", limits.seats)
 
     def start(self) -> None:
@@ -76,7 +77,7 @@ class Worker:
             self._stop = True
             self._wake.notify()
         if self._thread.is_alive():
-            self._thread.join()
+            self._thread.wait()
         self._pool.shutdown()
         self.videos.shutdown()
 

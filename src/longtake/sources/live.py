@@ -14,6 +14,7 @@ import av
 from av.container import InputContainer, OutputContainer
 from av.error import FFmpegError
 
+from longtake.background import Background
 from longtake.errors import InputError
 from longtake.frame import Frame
 from longtake.sources.address import Address, parse_address
@@ -57,7 +58,7 @@ class LiveSource(Source):
 
     def _frames(self, picker: Picker) -> Generator[Frame, None, None]:
         slot = _Slot()
-        thread = threading.Thread(target=self._read, args=(slot,), name="longtake-live", daemon=True)
+        thread = Background(target=self._read, args=(slot,), name="longtake-live")
         thread.start()
         try:
             first: float | None = None
@@ -75,7 +76,7 @@ class LiveSource(Source):
                 raise slot.error
         finally:
             slot.stop.set()
-            thread.join(timeout=_TIMEOUT[1] + 1)
+            thread.wait(_TIMEOUT[1] + 1)
             self.dropped = slot.dropped
             if slot.dropped:
                 self._note("dropped", f"{slot.dropped} of {slot.count} frames were dropped to stay with the newest")

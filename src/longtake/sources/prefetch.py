@@ -8,6 +8,8 @@ import threading
 from collections.abc import Iterable, Iterator
 from typing import Any, Generic, Self, TypeVar
 
+from longtake.background import Background
+
 T = TypeVar("T")
 _POLL = 0.2  # seconds between looks at the stop flag while waiting
 _ITEM, _ERROR, _END = range(3)
@@ -24,9 +26,7 @@ class Prefetcher(Generic[T]):
         self._queue: queue.Queue[tuple[int, Any]] = queue.Queue(maxsize=max(depth, 1))
         self._stop = threading.Event()
         # The thread must not hold `self`: then dropping the last reference could never stop it.
-        self._thread = threading.Thread(
-            target=_work, args=(items, self._queue, self._stop), name="longtake-prefetch", daemon=True
-        )
+        self._thread = Background(target=_work, args=(items, self._queue, self._stop), name="longtake-prefetch")
         self._started = False
 
     def __iter__(self) -> Iterator[T]:
@@ -52,7 +52,7 @@ class Prefetcher(Generic[T]):
         """Stop the thread and wait until it has let go of the source; safe to call twice."""
         self._stop.set()
         if self._started and self._thread is not threading.current_thread():
-            self._thread.join(timeout=10.0)
+            self._thread.wait(10.0)
 
     def __enter__(self) -> Self:
         return self

@@ -19,7 +19,7 @@ def main(
     weights: Path | None = None,
     lens: str | None = None,
     device: str = "auto",
-    precision: Literal["float32", "bf16"] = "float32",
+    precision: Literal["float32", "bf16"] | None = None,
     json: bool = False,
 ) -> None:
     """Say where photos were taken in a take whose state was saved with `longtake reconstruct --state`.
@@ -33,7 +33,8 @@ def main(
         lens: A file with the photos' camera, as `longtake reconstruct --lens` takes it, or exif. By default the take's,
             where it was known and the photos have its aspect.
         device: auto (CUDA, then Apple's MPS, then the CPU), cpu, cuda, cuda:1, mps.
-        precision: Matrices are multiplied in float32, or in bf16, which is faster where the processor has it.
+        precision: Matrices are multiplied in float32 or in bf16. By default as in the take; otherwise, whether the
+            weights are the take's is not checked.
         json: Print one JSON list: name, world_from_cam, intrinsics of the photo's size, confidence.
     """
     from json import dumps
@@ -47,9 +48,9 @@ def main(
     if not photos:
         raise InputError("no photo is given: longtake localize STATE PHOTO ...")
     known = resolve_lens(lens)
-    name, size = saved_model(state)
-    model = load(name or "longtake-small", weights, device=device, size=size, precision=precision)
-    stream = model.resume(state)
+    name, size, saved = saved_model(state)
+    model = load(name or "longtake-small", weights, device=device, size=size, precision=precision or saved)
+    stream = model.resume(state, strict=precision in (None, saved))
     if not isinstance(stream, Stream):
         raise InputError(f"{state}: holds the states of several takes; give that of one.")
     found = []

@@ -134,7 +134,7 @@ def export(
     format: a name of FORMATS. keep_percentile, voxel, max_points: which points, see `select_points` and `write_mesh`.
     originals: the source's frames, for formats with pictures; without them, the pictures that the model saw.
     depth_scale: of png16. align: a known trajectory, into whose world everything is brought, see `align_take`.
-    scale: metres that a unit of the take is known to be, instead.
+    scale: metres that a unit of the take is known to be; not beside align, which says that too.
     A file or folder of that name is replaced. Raises InputError, OutputError, MissingExtra.
     """
     chosen, take = find_format(format), read_take(folder)
@@ -142,9 +142,11 @@ def export(
         raise InputError(f"depth scale {depth_scale:g}: give a number above 0, such as 1000 or 5000.")
     if not take.posed:
         raise InputError(f"{take.folder}: no frame has a pose: there is nothing to export.")
+    if align is not None and scale is not None:
+        raise InputError("scale and align both say how large the take is; give one.")
     if align is not None:
         take, _ = align_take(take, align)
-    elif scale is not None:
+    if scale is not None:
         take = scale_take(take, scale)
     target = Path(to) if to is not None else take.folder / "exports" / chosen.name
 
