@@ -124,7 +124,7 @@ class DeviceStreams(Streams):
             again = self.engine.again(overlap, members, show=self.join != "exact")
             new = join_chunks(self.join, chain, heads, again, resets)
             self.state = self.state.with_(world_from_chunk=new.to(chain.dtype))
-        self.frames = [count + 1 for count in self.frames]
+        self.frames, self.written = ([count + 1 for count in each] for each in (self.frames, self.written))
         poses = chain @ world_from_cam(heads.pose)
         if self.join != "exact":
             poses, _ = split_scale(poses)
