@@ -73,6 +73,7 @@ def test_a_slow_visitor_sees_few_points_in_motion_and_nobody_else_does(
         every = one_of(total)
         few = sum(-(-len(chunk) // every) for chunk in viewer._store.chunks)
         assert few < 0.3 * total
+        page.reads("walk\ncomplete")  # the take's title: its folder, where its source has no name
         page.run(DAWDLE)
         turn(page, lambda: drawn(page) == few, "a slow visitor's picture is never thinned")
         other.run("(window.count(), true)")

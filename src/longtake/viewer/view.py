@@ -230,8 +230,8 @@ class Viewer:
             return
         self._said = now
         manifest = read_manifest(self.folder / MANIFEST) or {}
-        source = manifest.get("source") or self.folder.resolve().name
-        name = source.get("name") if isinstance(source, dict) else source
+        source = manifest.get("source")
+        name = (source.get("name") if isinstance(source, dict) else source) or self.folder.resolve().name
         status = manifest.get("status", "waiting for the first frame")
         recent = self._arrivals
         rate = f"{manifest['fps']:.1f} frames/s" if "fps" in manifest else ""
