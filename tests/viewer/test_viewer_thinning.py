@@ -37,7 +37,7 @@ def take(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def page(tmp_path: Path) -> Iterator[Browser]:
-    with Browser(tmp_path / "browser", (700, 500)) as page:
+    with Browser(tmp_path / "browser", (500, 360)) as page:
         page.ask("Page.addScriptToEvaluateOnNewDocument", source=COUNT)
         yield page
 
@@ -47,7 +47,7 @@ def drawn(page: Browser) -> int:
     return page.run("window.counted.last")
 
 
-def turn(page: Browser, done: Callable[[], bool], what: str, x: float = 150, y: float = 250) -> None:
+def turn(page: Browser, done: Callable[[], bool], what: str, x: float = 90, y: float = 180) -> None:
     """Turn the scene with the mouse until something is so; let go."""
     page.ask("Input.dispatchMouseEvent", type="mousePressed", x=x, y=y, button="left", clickCount=1)
     begin = time.monotonic()
@@ -62,7 +62,7 @@ def turn(page: Browser, done: Callable[[], bool], what: str, x: float = 150, y: 
 def test_a_slow_visitor_sees_few_points_in_motion_and_nobody_else_does(
     take: Path, page: Browser, tmp_path: Path
 ) -> None:
-    with Viewer(take, port=0) as viewer, Browser(tmp_path / "other", (400, 300)) as other:
+    with Viewer(take, port=0) as viewer, Browser(tmp_path / "other", (400, 240)) as other:
         other.ask("Page.addScriptToEvaluateOnNewDocument", source=COUNT)
         for each in (page, other):
             each.open(viewer.url)
