@@ -77,16 +77,20 @@
     `in vec4 paint; in float across; uniform float width; out vec4 result;
      void main() { float a = paint.a * clamp((1. - abs(across)) * width, 0., 1.); result = vec4(paint.rgb * a, a); }`);
 
-  // --- points ---
-  const raw = Uint8Array.from(atob(take.points), (c) => c.charCodeAt(0));
-  const pointArray = gl.createVertexArray();
-  gl.bindVertexArray(pointArray);
-  gl.bindBuffer(gl.ARRAY_BUFFER, gl.createBuffer());
+  // --- points: all of them, and one of every few, for browsers that are slow to draw ---
+  const raw = Uint8Array.from(atob(take.points), (c) => c.charCodeAt(0)), pointBuffer = gl.createBuffer(), EVERY = 8;
+  gl.bindBuffer(gl.ARRAY_BUFFER, pointBuffer);
   gl.bufferData(gl.ARRAY_BUFFER, raw, gl.STATIC_DRAW);
-  for (const [name, kind, offset] of [["$place", gl.UNSIGNED_SHORT, 0], ["$normal", gl.BYTE, 6], ["$color", gl.UNSIGNED_BYTE, 9]]) {
-    gl.enableVertexAttribArray(cloud[name]);
-    gl.vertexAttribPointer(cloud[name], 3, kind, true, 12, offset);
-  }
+  const [all, few] = [1, EVERY].map((every) => {
+    const array = gl.createVertexArray();
+    gl.bindVertexArray(array);
+    gl.bindBuffer(gl.ARRAY_BUFFER, pointBuffer);
+    for (const [name, kind, offset] of [["$place", gl.UNSIGNED_SHORT, 0], ["$normal", gl.BYTE, 6], ["$color", gl.UNSIGNED_BYTE, 9]]) {
+      gl.enableVertexAttribArray(cloud[name]);
+      gl.vertexAttribPointer(cloud[name], 3, kind, true, 12 * every, offset);
+    }
+    return { array, every };
+  });
 
   // --- lines: two triangles a segment, instanced ---
   const segments = (list) => { // list of [a, b, rgba]
@@ -202,8 +206,20 @@
     picture = texture(gl.RGBA8, gl.RGBA, gl.UNSIGNED_BYTE, gl.COLOR_ATTACHMENT0);
     depth = texture(gl.DEPTH_COMPONENT24, gl.DEPTH_COMPONENT, gl.UNSIGNED_INT, gl.DEPTH_ATTACHMENT);
   };
-  const draw = () => {
+  // Where three pictures in a row kept the browser busy for too long, few points are drawn while something moves.
+  let late = 0, rest = 0;
+  const pace = (now) => {
+    if (late < 3) {
+      requestAnimationFrame((next) => { if (late < 3) late = next - now > 80 && next - now < 2000 ? late + 1 : 0; });
+      return all;
+    }
+    clearTimeout(rest);
+    rest = setTimeout(() => requestAnimationFrame(() => draw(0)), 300);
+    return few;
+  };
+  const draw = (now) => { // now: when, in milliseconds; 0 for the picture at rest
     due = false;
+    const points = now ? pace(now) : all;
     resize();
     const w = canvas.width, h = canvas.height, pixel = w / Math.max(canvas.clientWidth, 1);
     if (!touched) orbit = start(w / h);
@@ -220,12 +236,12 @@
     gl.uniform3fv(cloud.low, take.low);
     gl.uniform3fv(cloud.span, take.span);
     gl.uniform3fv(cloud.eye, eye.at);
-    gl.uniform1f(cloud.size, (take.radius * 2.4 * control.size.value / 100) * h / 2 / eye.ty);
+    gl.uniform1f(cloud.size, (take.radius * 2.4 * Math.sqrt(points.every) * control.size.value / 100) * h / 2 / eye.ty);
     gl.uniform1f(cloud.limit, (control.lens.checked ? 30 : 16) * pixel);
     gl.uniform1f(cloud.cut, control.cut.checked && !control.lens.checked ? 1 : 0);
-    gl.bindVertexArray(pointArray);
+    gl.bindVertexArray(points.array);
     const step = (control.time.value / 1000) * (take.shown.length - 1);
-    gl.drawArrays(gl.POINTS, 0, take.shown[Math.round(step)]);
+    gl.drawArrays(gl.POINTS, 0, Math.ceil(take.shown[Math.round(step)] / points.every));
 
     gl.bindFramebuffer(gl.FRAMEBUFFER, null);
     gl.disable(gl.DEPTH_TEST);
@@ -313,7 +329,7 @@
     playing = now;
     control.time.value = Math.min(next, 1000);
     if (next >= 1000) stop();
-    draw();
+    draw(now);
     tell();
     requestAnimationFrame(tick);
   };

@@ -37,28 +37,28 @@ def thumbnail(frame: TakeFrame, longest: int = _THUMB) -> np.ndarray | None:
 
 
 class PointLayer:
-    """Draws a store: one node a chunk, and only what changed."""
+    """Draws a store into a group of the scene: one node a chunk, and only what changed."""
 
-    def __init__(self, server: ViserServer) -> None:
-        self._server = server
+    def __init__(self, server: ViserServer, group: str) -> None:
+        self._server, self._group = server, group
         self._nodes: list[Any] = []
-        self._drawn: list[tuple[Any, ...]] = []  # what each node shows: version, style, how many
+        self._drawn: list[tuple[Any, ...]] = []  # what each node shows: version, style, how many, one of every
         self.shown = 0
 
-    def draw(self, store: Store, style: Style, last: int, size: float) -> None:
-        """Show the points up to frame `last`. size: of a point, in units of the scene."""
+    def draw(self, store: Store, style: Style, last: int, size: float, every: int = 1) -> None:
+        """Show the points up to frame `last`, or one of every so many. size: of a point, in units of the scene."""
         while len(self._nodes) > len(store.chunks):
             self._nodes.pop().remove()
             self._drawn.pop()
         self.shown = 0
         for i, chunk in enumerate(store.chunks):
-            wanted = (chunk.version, style, min(chunk.reaches(last), len(chunk)))
+            wanted = (chunk.version, style, min(chunk.reaches(last), len(chunk)), every)
             if i == len(self._nodes):
                 self._nodes.append(self._node(i, size))
                 self._drawn.append(())
             node = self._nodes[i]
             if self._drawn[i] != wanted:
-                places, colors = chunk.shown(style, last)
+                places, colors = (part[::every] for part in chunk.shown(style, last))
                 node.visible = bool(len(places))
                 if len(places):
                     node.points, node.colors = places, colors
@@ -72,7 +72,7 @@ class PointLayer:
             (1, 3), np.float32
         )  # float16, which viser takes by default, is off by millimetres at ten metres
         return self._server.scene.add_point_cloud(
-            f"/points/{number:03d}", empty, empty.astype(np.uint8), point_size=size, point_shape="circle",
+            f"{self._group}/{number:03d}", empty, empty.astype(np.uint8), point_size=size, point_shape="circle",
             precision="float32", point_shading="flat", visible=False,
         )  # fmt: skip
 

@@ -25,6 +25,7 @@ from longtake.viewer.eyes import Eyes
 from longtake.viewer.layers import CameraLayer, PointLayer
 from longtake.viewer.panel import Panel
 from longtake.viewer.store import Store, Style
+from longtake.viewer.thinning import ALL, FEW, Thinning, one_of
 
 _TICK = 0.05  # seconds between looks at folder and controls
 _BATCH = 64  # frames that are read in one go
@@ -65,7 +66,8 @@ class Viewer:
         self._server.scene.set_background_image(np.full((2, 2, 3), _PAPER, np.uint8), format="png")
         self._panel = Panel(self._server, pausable=pausable)
         self._eyes = Eyes(self._server)
-        self._points = PointLayer(self._server)
+        self._thinning = Thinning(self._server)
+        self._points, self._few = PointLayer(self._server, ALL), PointLayer(self._server, FEW)
         self._cameras = CameraLayer(self._server, self._visit)
         self._store = Store(max_points)
         self._frames: list[TakeFrame] = []
@@ -151,7 +153,11 @@ class Viewer:
             last = min(int(panel.time.value), len(frames) - 1)
             self._restyle()
             frame = next((f for f in reversed(frames[: last + 1]) if f.posed), None)
-            self._points.draw(self._store, self._style, last, _POINT * eyes.reach * panel.size.value)
+            size = _POINT * eyes.reach * panel.size.value
+            self._points.draw(self._store, self._style, last, size)
+            every = one_of(len(self._store))
+            self._few.draw(self._store, self._style, last, every**0.25 * size, every)
+            self._thinning.update(self._points.shown)
             self._cameras.draw(frame, len(frames) - 1, eyes.frustum, path=panel.path.value, frusta=panel.frusta.value)
             panel.show(frames[last], *self._depths)
             if panel.overview.is_set():
@@ -224,8 +230,8 @@ class Viewer:
             return
         self._said = now
         manifest = read_manifest(self.folder / MANIFEST) or {}
-        source = manifest.get("source") or self.folder.resolve().name
-        name = source.get("name") if isinstance(source, dict) else source
+        source = manifest.get("source")
+        name = (source.get("name") if isinstance(source, dict) else source) or self.folder.resolve().name
         status = manifest.get("status", "waiting for the first frame")
         recent = self._arrivals
         rate = f"{manifest['fps']:.1f} frames/s" if "fps" in manifest else ""
