@@ -25,7 +25,7 @@ from longtake.viewer.eyes import Eyes
 from longtake.viewer.layers import CameraLayer, PointLayer
 from longtake.viewer.panel import Panel
 from longtake.viewer.store import Store, Style
-from longtake.viewer.thinning import ALL, FEW, Thinning, one_of
+from longtake.viewer.thinning import ALL, FEW, MANY, Thinning, one_of
 
 _TICK = 0.05  # seconds between looks at folder and controls
 _BATCH = 64  # frames that are read in one go
@@ -155,8 +155,9 @@ class Viewer:
             frame = next((f for f in reversed(frames[: last + 1]) if f.posed), None)
             size = _POINT * eyes.reach * panel.size.value
             self._points.draw(self._store, self._style, last, size)
-            every = one_of(len(self._store))
-            self._few.draw(self._store, self._style, last, every**0.25 * size, every)
+            if len(self._store) > MANY:
+                every = one_of(len(self._store))
+                self._few.draw(self._store, self._style, last, every**0.25 * size, every)
             self._thinning.update(self._points.shown)
             self._cameras.draw(frame, len(frames) - 1, eyes.frustum, path=panel.path.value, frusta=panel.frusta.value)
             panel.show(frames[last], *self._depths)
