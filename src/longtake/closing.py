@@ -26,8 +26,7 @@ from longtake.stream import Stream
 # Seen on three out-and-back walks of the synthetic world, encoder of longtake-small version 2: frames of one place
 # (10 degrees, 0.3 m) have token similarities from 0.84 (5 %) up, frames of other rooms at most 0.79 (99 %).
 LEAST = 0.85
-NOVELTY = 0.985  # neighbours have 0.99 (median), so a keyframe comes every few frames of a moving camera
-GAP, EVERY = 30, 4  # frames before a place counts as seen again; between two closures
+GAP, EVERY = 30, 4  # frames before a place counts as seen again; between two looks
 TURN, SHIFT = 4.0, 0.06  # there and back may differ by so many degrees, and so much of the depth
 # How well the pictures must fit on each other by the pair's own depth and pose. Eight walks of a thousand frames,
 # version 3: pairs right to 5 degrees and a tenth of the depth have .86 (5 %) up, half of the others less than .63.
@@ -67,10 +66,11 @@ class LoopCloser:
         found = None
         if number - self._last >= EVERY:
             match = self.archive.recognise(features, before=number - GAP, least=LEAST)
-            found = self._measure(self.archive.read(match.place), number, prediction) if match else None
+            if match is not None:
+                self._last = number
+                found = self._measure(self.archive.read(match.place), number, prediction)
         if found is not None:
             self.edges.append(found)
-            self._last = number
         self.archive.offer(
             Keyframe(number, features, prediction.image, prediction.world_from_cam, depth=prediction.depth)
         )

@@ -45,7 +45,7 @@ def test_an_archive_is_read_again(tmp_path: Path) -> None:
     again = Archive(tmp_path)
     assert again.indices == [0, 7, 14]
     kept = again.read(2)
-    assert torch.equal(kept.features, place(2))
+    assert torch.equal(kept.features, place(2).half())
     assert torch.equal(kept.image, torch.full((4, 6, 3), 14, dtype=torch.uint8))
     assert torch.equal(kept.world_from_cam, 14 * torch.eye(4))
     assert not again.offer(keyframe(99, place(1)))
