@@ -209,10 +209,8 @@ def test_the_eye_follows_the_camera_until_it_is_told_not_to(page: Browser, viewe
     settle(page, POINTS)
     wait_for(lambda: np.linalg.norm(np.array(client.camera.position) - there) > 0.02, "it does not follow in time")
     wait_for(lambda: behind() < 0.5 * viewer._eyes.reach, "it stays behind")
-    page.key("End")
     press(page, "See everything")
     page.until(f"!{near(page, 'Follow the camera', 'input[type=checkbox]')}.checked", "it follows on")
-    settle(page, FRAMES * POINTS)
 
 
 def canvas(page: Browser) -> list[int]:
