@@ -30,7 +30,7 @@ def test_the_pipeline_is_measured_against_its_model() -> None:
     )
     found = json.loads(said.stdout.strip().splitlines()[-1])
     assert found["video"] == "office_walk.mp4" and found["busy_share"] is None
-    assert found["alone_fps"] > 0 and found["pipeline_fps"] > 0 and found["pipeline_share"] >= 0
+    assert found["alone_fps"] > 0 and found["pipeline_fps"] > 0 and found["pipeline_share"] > 0.1
 
 
 def speed_engine() -> str:

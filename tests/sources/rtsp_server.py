@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A real RTSP server on this machine (GStreamer's) that streams a file once to each client.
 
-Run by the system's Python, which has GStreamer's bindings: rtsp_server.py PORT FILE; PORT 0 is any that is free.
-Debian: python3-gi, gir1.2-gst-rtsp-server-1.0, gstreamer1.0-plugins-good, gstreamer1.0-plugins-bad.
+Run by the system's Python, which has GStreamer's bindings: rtsp_server.py PORT FILE. Debian: python3-gi,
+gir1.2-gst-rtsp-server-1.0, gstreamer1.0-plugins-good, gstreamer1.0-plugins-bad.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def main(port: str, path: str) -> None:
     factory.set_launch(f"( filesrc location={path} ! matroskademux ! h264parse ! rtph264pay name=pay0 pt=96 )")
     server.get_mount_points().add_factory("/camera", factory)
     server.attach(None)
-    print("ready", server.get_bound_port(), flush=True)
+    print("ready", flush=True)
     GLib.MainLoop().run()
 
 

@@ -36,12 +36,13 @@ def number_of(picture: np.ndarray) -> int:
 class StreamServer:
     """Context manager: motion JPEG at `url`, `fps` numbered pictures a second, counted on while nobody looks.
 
-    `sent_at` tells when each picture was made.
+    cuts: the numbers at which all connections end and new ones are refused for `pause` seconds.
+    last: the number after which it is gone for good. `sent_at` tells when each picture was made.
     """
 
-    def __init__(self, fps: float) -> None:
+    def __init__(self, fps: float, *, cuts: tuple[int, ...] = (), pause: float = 0.5, last: int | None = None) -> None:
         self.sent_at: dict[int, float] = {}
-        self._fps, self._cuts, self._back = fps, 0, 0.0
+        self._fps, self._cuts, self._pause, self._last = fps, cuts, pause, last
         self._begin = time.monotonic()
         owner = self
 
@@ -73,15 +74,12 @@ class StreamServer:
     def _number(self) -> int:
         return int((time.monotonic() - self._begin) * self._fps)
 
-    def cut(self, pause: float) -> tuple[int, int]:
-        """End all connections and refuse new ones for so many seconds; the numbers between which none is sent."""
-        self._back = time.monotonic() + pause
-        self._cuts += 1
-        return self._number() + 1, int((self._back - self._begin) * self._fps)
+    def _away(self, number: int) -> bool:
+        gone = self._last is not None and number > self._last
+        return gone or any(cut <= number < cut + self._pause * self._fps for cut in self._cuts)
 
     def serve(self, handler: BaseHTTPRequestHandler) -> None:
-        cuts = self._cuts
-        if time.monotonic() < self._back:
+        if self._away(self._number()):
             handler.send_error(503)
             return
         handler.send_response(200)
@@ -89,7 +87,7 @@ class StreamServer:
         handler.end_headers()
         encoder = av.CodecContext.create("mjpeg", "w")
         encoder.width, encoder.height, encoder.pix_fmt = *SIZE, "yuvj420p"
-        while (number := self._number()) >= 0 and cuts == self._cuts:  # in this order: none is later than its cut
+        while not self._away(number := self._number()):
             picture = av.VideoFrame.from_ndarray(numbered(number), format="rgb24").reformat(format="yuvj420p")
             data = b"".join(bytes(packet) for packet in encoder.encode(picture))
             self.sent_at[number] = time.monotonic()

@@ -6,7 +6,6 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from contextlib import closing
 from pathlib import Path
 
 import av
@@ -30,58 +29,36 @@ def test_numbers_survive_the_picture() -> None:
 
 def test_a_slow_model_gets_the_newest_frame_and_the_rest_is_dropped() -> None:
     with StreamServer(30) as server:
-        source = LiveSource(server.url, selection=Selection(max_frames=8), patience=0)
-        seen, sent, got, times = [], [], [], []
+        source = LiveSource(server.url, selection=Selection(max_frames=6), patience=0)
+        seen, ages, times = [], [], []
         for frame in source:
-            got.append(time.monotonic())
             seen.append(number_of(frame.image))
-            sent.append(server.sent_at[seen[-1]])
+            ages.append(time.monotonic() - server.sent_at[seen[-1]])
             times.append(frame.time)
             assert frame.image.shape == (SIZE[1], SIZE[0], 3)
             time.sleep(0.3)  # nine frames of the camera
-    # In a queue each of these would be a second old; on a busy machine some may be.
-    assert min(b - a for a, b in zip(sent[4:], got[4:], strict=True)) < 0.8, "the queue is not bounded"
-    assert seen == sorted(set(seen)) and seen[-1] - seen[0] > 5 * 7 and source.dropped > 20
-    assert times[0] == 0 and times == sorted(times)
-    assert sent[-1] - got[0] <= times[-1] <= got[-1] - sent[0], "time is the clock of arrival"
+    assert max(ages[1:]) < 0.3, "the queue is not bounded"
+    steps = [b - a for a, b in zip(seen, seen[1:], strict=False)]
+    assert min(steps) >= 5 and source.dropped > 20
+    assert times[0] == 0 and times == sorted(times) and times[-1] == pytest.approx(1.5, abs=0.5)
     assert any("dropped to stay with the newest" in note for note in source.notes)
 
 
 def test_a_broken_connection_is_made_again_and_numbers_go_on(tmp_path: Path) -> None:
-    parts: list[list[int]] = [[]]
-    with StreamServer(30) as server:
-        source = LiveSource(server.url, patience=60, record=tmp_path / "kept.mkv")
-        away = [(0, 0)]
-        with closing(iter(source)) as frames:
-            for frame in frames:
-                number = number_of(frame.image)
-                if len(parts) == len(away) and len(parts[-1]) >= 5:
-                    if len(away) == 3:
-                        break
-                    away.append(server.cut(0.4))
-                if len(parts) < len(away) and number >= away[-1][1]:
-                    parts.append([])
-                parts[-1].append(number)
-    seen = [number for part in parts for number in part]
-    assert seen == sorted(set(seen)) and len(parts) == 3
-    assert not any(first < n < last for n in seen for first, last in away), "the server was away"
-    # A busy machine may take a slow connection for a broken one.
-    assert source.reconnections >= 2 and f"connected again {source.reconnections} time(s)" in " ".join(source.notes)
+    with StreamServer(30, cuts=(15, 45), pause=0.4, last=75) as server:
+        source = LiveSource(server.url, patience=1.5, record=tmp_path / "kept.mkv")
+        seen = [number_of(frame.image) for frame in source]
+    assert seen == sorted(set(seen))
+    assert min(seen) < 15 and any(27 <= n < 45 for n in seen) and any(57 <= n <= 75 for n in seen)
+    assert not any(15 <= n < 25 for n in seen), "the server was away"
+    told = " ".join(source.notes)
+    assert "connected again 2 time(s)" in told and source.reconnections == 2
+    assert "the stream ended" in told
     kept: list[int] = []
     for path in sorted(tmp_path.glob("kept*.mkv")):
         with av.open(str(path)) as container:
             kept += [number_of(picture.to_ndarray(format="rgb24")) for picture in container.decode(video=0)]
     assert set(seen) <= set(kept)
-
-
-def test_a_stream_that_stays_away_ends_the_take() -> None:
-    with StreamServer(30) as server:
-        source, seen = LiveSource(server.url, patience=0.5), 0
-        for _ in source:
-            seen += 1
-            if seen == 3:
-                server.cut(1e6)
-    assert seen >= 3 and any("the stream ended" in note and "stayed away" in note for note in source.notes)
 
 
 def test_what_never_answers_is_named_at_once() -> None:
@@ -90,7 +67,7 @@ def test_what_never_answers_is_named_at_once() -> None:
     begin = time.monotonic()
     with pytest.raises(InputError, match="cannot be read .*Connection refused"):
         list(LiveSource(url, patience=60))
-    assert time.monotonic() - begin < 50
+    assert time.monotonic() - begin < 5
 
 
 def test_a_pipe_is_read_to_its_end(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -19,7 +20,6 @@ import numpy as np
 import pytest
 from PIL import Image
 from stream_server import SIZE, StreamServer, number_of, numbered
-from waiting import PATIENCE
 
 from longtake import cli
 from longtake.frame import Frame
@@ -53,16 +53,19 @@ def film(path: Path, frames: int, fps: int) -> Path:
     return path
 
 
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
 @contextmanager
-def rtsp(path: Path, port: int = 0) -> Iterator[int]:
-    """Run the server on this port, or any that is free; the port."""
+def rtsp(port: int, path: Path) -> Iterator[None]:
     script = Path(__file__).with_name("rtsp_server.py")
     process = subprocess.Popen([SYSTEM_PYTHON, str(script), str(port), str(path)], stdout=subprocess.PIPE, text=True)
     try:
-        assert process.stdout
-        ready = process.stdout.readline()
-        assert ready.startswith("ready ")
-        yield int(ready.split()[1])
+        assert process.stdout and process.stdout.readline() == "ready\n"
+        yield
     finally:
         process.kill()
         process.wait()
@@ -90,16 +93,10 @@ def assert_complete(out: Path) -> int:
 
 
 def lateness(seen: list[tuple[float, int]], fps: float) -> float:
-    """How much later than the first of these frames any was seen, in seconds, as its number says.
-
-    Fails where frames waited in a queue: the last would be as late as all this time without what the camera took for
-    so many, three quarters of it and more. A busy machine may be a second late, or that part of a longer time.
-    """
+    """How much later than the first of these frames any was seen, in seconds, as its number says."""
     times, numbers = np.array(seen).T
     late = (times - times[0]) - (numbers - numbers[0]) / fps
-    worst = float(late.max() - min(late.min(), 0))
-    assert worst < max(1, 0.4 * (times[-1] - times[0])), seen
-    return worst
+    return float(late.max() - min(late.min(), 0))
 
 
 class Watched(LiveSource):
@@ -131,13 +128,13 @@ def outlive(
     slow: seconds that each frame takes longer, so that the camera is faster than the model: a queue would soon be old.
     Checks that no frame was a second old when it was processed. Returns the memory after each frame, and how many.
     """
-    path, out = film(tmp_path / "a.mkv", film_frames, 15), tmp_path / "out"
+    path, port, out = film(tmp_path / "a.mkv", film_frames, 15), free_port(), tmp_path / "out"
+    source = Watched(f"rtsp://127.0.0.1:{port}/camera", selection=Selection(**end), patience=20)
     told: list[Progress] = []
     sizes: list[int] = []
     left = list(cuts)
     with ExitStack() as server:
-        port = server.enter_context(rtsp(path))
-        source = Watched(f"rtsp://127.0.0.1:{port}/camera", selection=Selection(**end), patience=60)
+        server.enter_context(rtsp(port, path))
 
         def watch(progress: Progress) -> None:
             told.append(progress)
@@ -146,7 +143,7 @@ def outlive(
             if left and at(progress) >= left[0]:
                 left.pop(0)
                 server.close()
-                server.enter_context(rtsp(path, port))
+                server.enter_context(rtsp(port, path))
 
         scene = reconstruct(source, out=out, device="cpu", report=False, on_frame=watch)
     # a busy machine may time out once more than it is cut off
@@ -155,11 +152,11 @@ def outlive(
     assert assert_complete(out) == len(source.seen) == scene.frames
     assert [number for _, number in numbers_in(out)] == [number for _, number in source.seen]
     edges = [0, *(i for i in range(1, len(told)) if source.seen[i][1] < source.seen[i - 1][1]), len(told)]
-    assert len(edges) >= 4, source.seen
+    assert len(edges) == 4, source.seen
     parts = [source.seen[a:b] for a, b in zip(edges, edges[1:], strict=False)]
     late = max(lateness(part, 15) for part in parts)
     print(f"{len(told)} frames, the oldest {late:.2f} s old, {min(sizes) / 1e6:.0f} to {max(sizes) / 1e6:.0f} MB")
-    assert all([n for _, n in part] == sorted({n for _, n in part}) for part in parts)
+    assert late < 1 and all([n for _, n in part] == sorted({n for _, n in part}) for part in parts)
     assert len({progress.state_bytes for progress in told}) == 1
     return sizes, source.seen[-1][1]
 
@@ -185,21 +182,27 @@ def test_two_thousand_frames_with_two_cuts(tmp_path: Path) -> None:
 @pytest.mark.slow
 @needs_gst
 def test_a_take_from_rtsp_outlives_a_cut(tmp_path: Path) -> None:
-    path, out = film(tmp_path / "a.mkv", 900, 15), tmp_path / "out"
-    with ExitStack() as stack:
-        server = stack.enter_context(ExitStack())
-        port = server.enter_context(rtsp(path))
-        words = [sys.executable, "-m", "longtake", "live", f"rtsp://127.0.0.1:{port}/camera", "--out", str(out)]
-        more = ["--max-frames", "20", "--device", "cpu", "--json"]
-        process = stack.enter_context(subprocess.Popen([*words, *more], stdout=subprocess.PIPE, text=True))
+    path, port, out = film(tmp_path / "a.mkv", 900, 15), free_port(), tmp_path / "out"
+    words = [
+        "live",
+        f"rtsp://127.0.0.1:{port}/camera",
+        "--out",
+        str(out),
+        "--max-frames",
+        "20",
+        "--device",
+        "cpu",
+        "--json",
+    ]
+    with subprocess.Popen([sys.executable, "-m", "longtake", *words], stdout=subprocess.PIPE, text=True) as process:
         try:
-            with server:
+            with rtsp(port, path):
                 while not (out / "images" / "000008.jpg").exists():
                     assert process.poll() is None
                     time.sleep(0.02)
             time.sleep(0.4)
-            with rtsp(path, port):  # which begins the film anew
-                told, _ = process.communicate(timeout=PATIENCE)
+            with rtsp(port, path):  # which begins the film anew
+                told, _ = process.communicate(timeout=120)
         finally:
             process.kill()
     report = json.loads(told)
@@ -209,8 +212,7 @@ def test_a_take_from_rtsp_outlives_a_cut(tmp_path: Path) -> None:
     seen = numbers_in(out)
     restart = next(i for i in range(1, len(seen)) if seen[i][1] < seen[i - 1][1])
     for part in (seen[:restart], seen[restart:]):
-        assert [n for _, n in part] == sorted(n for _, n in part)
-        lateness(part, 15)
+        assert [n for _, n in part] == sorted(n for _, n in part) and lateness(part, 15) < 1
 
 
 def test_ctrl_c_ends_a_live_take_with_every_file(tmp_path: Path) -> None:
@@ -223,7 +225,7 @@ def test_ctrl_c_ends_a_live_take_with_every_file(tmp_path: Path) -> None:
                     assert process.poll() is None
                     time.sleep(0.02)
                 process.send_signal(signal.SIGINT)
-                told, errors = process.communicate(timeout=PATIENCE)
+                told, errors = process.communicate(timeout=60)
             finally:
                 process.kill()
     assert process.returncode == 130 and "Traceback" not in errors
@@ -233,7 +235,7 @@ def test_ctrl_c_ends_a_live_take_with_every_file(tmp_path: Path) -> None:
     assert (out / "report.html").is_file()
     # The frames are those of the camera, none is old, and the index counts the ones in between.
     seen = numbers_in(out)
-    lateness(seen, 15)
+    assert lateness(seen, 15) < 1
     frames = read_take(out).frames
     assert [frame.index for frame in frames] == sorted({frame.index for frame in frames})
 
