@@ -133,7 +133,7 @@ def read_options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--weights", type=Path)
     parser.add_argument("--precision", default="float32", help="float32, bf16 or fp16, as longtake.load takes it")
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--walks", type=Path, help="folder for drawn takes, so that they are drawn once")
+    parser.add_argument("--walks", type=Path, help="a folder for drawn takes, so that no call draws them again")
     parser.add_argument("--budget", type=float, default=float("inf"), help="seconds after which all stops cleanly")
     parser.add_argument("--out", type=Path, default=Path("long_takes"))
     return parser.parse_args(arguments)

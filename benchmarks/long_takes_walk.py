@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -30,7 +31,6 @@ from longtake.synthetic.world import make_batch
 
 SEED = 3_141_592_653  # of take 0, below 2**32, which is all that a CPU's generator reads; training starts near 0
 WALKS = {"revisit_share": 1.0, "loop_share": 0.0}  # out and back along the path, once or twice
-CHUNK = {"cuda": 256, "cpu": 24}  # frames that are drawn at once: memory
 LOOPS = "loops"  # the last part of a run's name: poses are corrected by the places that were seen twice
 LOOK = 20  # frames between looks at the clock, each of which waits for the device
 
@@ -69,26 +69,28 @@ def draw_walks(
 ) -> Walks:
     """Draw takes of pictures of `size` (height, width), one after the other, that come back. Raises OutOfTime.
 
-    keep: a folder of these takes alone, of this world, size and length: what is there is not drawn again.
+    keep: a folder for them: what was drawn of the same world, length and size is not drawn again.
     """
     device, pictures, poses = model.device, [], []
-    world = replace(world or WorldConfig(), **WALKS, chunk=CHUNK.get(device.type, 24))
+    fast = device.type == "cuda"
+    world = replace(world or WorldConfig(), **WALKS, chunk=256 if fast else 24)  # frames at once: memory
+    kind = sha256(repr((SEED, frames, size, world)).encode()).hexdigest()[:12]
     for i in range(takes):
         check(deadline)
-        file = None if keep is None else keep / f"{i:02}.npz"
+        file = None if keep is None else keep / f"{kind}_{i:02}.npz"
         if file is not None and file.is_file():
             with np.load(file, allow_pickle=False) as kept:
-                pictures.append(torch.from_numpy(kept["pictures"]).to(device))
-                poses.append(kept["world_from_cam"])
-            continue
-        generator = torch.Generator(device=device).manual_seed(SEED + i)
-        batch = make_batch(world, 1, frames, *size, device, generator, fast=device.type == "cuda")
-        pictures.append(_as_seen(model, (batch.images[0] * 255).round().byte()))
-        poses.append(batch.world_from_cam[0].double().cpu().numpy())
-        if file is not None:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            np.savez(file, pictures=pictures[-1].cpu().numpy(), world_from_cam=poses[-1])
-        print(f"drew take {i + 1} of {takes}", flush=True)
+                drawn, path = torch.from_numpy(kept["pictures"]).to(device), kept["world_from_cam"]
+        else:
+            generator = torch.Generator(device=device).manual_seed(SEED + i)
+            batch = make_batch(world, 1, frames, *size, device, generator, fast=fast)
+            drawn, path = (batch.images[0] * 255).round().byte(), batch.world_from_cam[0].double().cpu().numpy()
+            if file is not None:
+                file.parent.mkdir(parents=True, exist_ok=True)
+                np.savez(file, pictures=drawn.cpu().numpy(), world_from_cam=path)
+            print(f"drew take {i + 1} of {takes}", flush=True)
+        pictures.append(_as_seen(model, drawn))
+        poses.append(path)
     return Walks(torch.stack(pictures, 1), np.stack(poses))
 
 

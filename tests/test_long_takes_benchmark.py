@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -59,6 +60,32 @@ def test_pictures_are_what_the_model_sees() -> None:
     assert walks.pictures.shape == (8, 1, 3, 32, 48) and walks.pictures.dtype == torch.uint8
     places = walks.world_from_cam[0, :, :3, 3]
     assert np.linalg.norm(places[-1] - places[1]) < 0.5 * np.linalg.norm(places[4] - places[0]), "they come back"
+
+
+def test_kept_walks_are_the_same_and_not_drawn_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """And what was drawn of another length or world is not taken for them."""
+    world = replace(worlds()["first"], effects=False)
+    draw = partial(long_takes_walk.draw_walks, model(), 2, keep=tmp_path)
+    first, again = (draw(4, (32, 48), world=world) for _ in range(2))
+    assert torch.equal(first.pictures, again.pictures)
+    np.testing.assert_array_equal(first.world_from_cam, again.world_from_cam)
+    assert capsys.readouterr().out.count("drew take") == 2
+    draw(5, (32, 48), world=world)
+    draw(4, (32, 48), world=worlds()["bare"])
+    assert capsys.readouterr().out.count("drew take") == 4
+
+
+def test_a_walk_that_closes_loops_is_the_same_where_there_are_none(capsys: pytest.CaptureFixture[str]) -> None:
+    """One take after the other through the stream itself; that a loop straightens a take, test_closing shows."""
+    tiny = model()
+    pictures = torch.randint(0, 256, (35, 2, 3, 32, 48), generator=torch.Generator().manual_seed(5)).byte()
+    walks = long_takes_walk.Walks(pictures, np.zeros((2, 35, 4, 4)))
+    batch, each = (long_takes_walk.walk(tiny, run, walks) for run in ("ttt3r@4@scale", "ttt3r@4@scale@loops"))
+    assert capsys.readouterr().out == "take 1 of 2: 0 loops\ntake 2 of 2: 0 loops\n"
+    np.testing.assert_allclose(each.world_from_cam, batch.world_from_cam, atol=1e-4)
+    np.testing.assert_allclose(each.rates, batch.rates, atol=2e-5)
+    np.testing.assert_array_equal(each.tracking, batch.tracking)
+    assert each.state_bytes == batch.state_bytes
 
 
 def test_a_run_that_is_cut_short_is_a_result_and_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -21,6 +21,7 @@ from longtake.continuity.pose_graph import Edge, log_rotation, neighbour_edges, 
 from longtake.continuity.sight import correlation
 from longtake.errors import CapabilityError, MissingExtra
 from longtake.frame import Prediction
+from longtake.geometry.pose import inverse
 from longtake.stream import Stream
 
 # Seen on three out-and-back walks of the synthetic world, encoder of longtake-small version 2: frames of one place
@@ -69,15 +70,15 @@ class LoopCloser:
             if match is not None:
                 self._last = number
                 found = self._measure(self.archive.read(match.place), number, prediction)
-        if found is not None:
-            self.edges.append(found)
+                if found is not None:
+                    self.edges.append(found)
         self.archive.offer(
             Keyframe(number, features, prediction.image, prediction.world_from_cam, depth=prediction.depth)
         )
         return found
 
     def _measure(self, then: Keyframe, number: int, now: Prediction) -> Edge | None:
-        """Where the camera of now was seen from the camera of then; None where there and back do not agree."""
+        """Where the camera of now was seen from the camera of then; None where the two looks disagree."""
         assert then.depth is not None
         there, back = self._pair(then.image, now.image), self._pair(now.image, then.image)
         if min(_fit(there), _fit(back)) < ALIKE:
@@ -120,8 +121,8 @@ class LoopCloser:
 def _fit(pair: tuple[Prediction, Prediction]) -> float:
     """How well the first frame's picture, moved into the second's place, fits there."""
     first, second = pair
-    moved = torch.linalg.inv(second.world_from_cam.double()) @ first.world_from_cam.double()
-    return correlation(first.image, first.points_self, moved, second.image, second.intrinsics)
+    second_from_first = inverse(second.world_from_cam) @ first.world_from_cam
+    return correlation(first.image, first.points_self, second_from_first, second.image, second.intrinsics)
 
 
 def _in_units_of_take(
