@@ -45,9 +45,11 @@ def page(browser: Browser, viewer: Viewer) -> Browser:
         del browser.requests[:], browser.errors[:]
         browser.open(viewer.url)
         browser.reads("points shown")
-    for slider in ("Frame", "Surest %"):
+    for slider, control, most in (("Frame", viewer._panel.time, FRAMES - 1), ("Surest %", viewer._panel.percent, 100)):
         focus(browser, slider)
         browser.key("End")
+        # viser's page tells of one control at a time: where two change within 50 ms, it forgets the first.
+        wait_for(lambda control=control, most=most: control.value == most, f"{slider} is not at its end")
     settle(browser, FRAMES * POINTS)
     return browser
 
