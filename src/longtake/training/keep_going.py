@@ -24,10 +24,11 @@ LEAST = 20.0  # seconds that are worth another try
 CHUNK = 64  # frames that the plain renderer draws at once
 
 
-def train_and_keep_going(config: TrainConfig, model_config: Any) -> None:
+def train_and_keep_going(config: TrainConfig, model_config: Any, devices: int = 1) -> None:
     """Train until the budget is over, in as many tries as it takes. Raises CapabilityError if the last one failed.
 
-    OUT gets what one run gives; log.jsonl holds the tries one after the other, errors.txt what ended them.
+    devices: of this host that train together; where one fails, all begin again. OUT gets what one run gives; log.jsonl
+    holds the tries one after the other, errors.txt what ended them.
     """
     deadline = time.monotonic() + 60 * config.minutes
     model = "longtake-small" if isinstance(model_config, Cut3rConfig) else "vggt-small"
@@ -39,17 +40,32 @@ def train_and_keep_going(config: TrainConfig, model_config: Any) -> None:
         begun = time.time()
         with errors.open("ab") as file:
             at = file.tell()
-            words = [sys.executable, "-m", "longtake.training.run", "--job", job]
+            words = [sys.executable, *_launcher(devices), "-m", "longtake.training.run", "--job", job]
             code = subprocess.run(words, stderr=file, check=False).returncode
         if code == 0:
             return
         said = errors.read_bytes()[at:].decode("utf-8", "replace")
-        last = said.strip().splitlines()[-1:] or [f"exit code {code}"]
+        last = _complaint(said) or f"exit code {code}"
         config, given_up = with_less(go_on_from(config, begun), said)
-        print(f"try {number + 1} failed: {last[0]}; next: {given_up}", flush=True)
+        print(f"try {number + 1} failed: {last}; next: {given_up}", flush=True)
         if deadline - time.monotonic() < LEAST:
             break
-    raise CapabilityError(f"training failed, for the last time with: {last[0]}. {errors} has all of it.")
+    raise CapabilityError(f"training failed, for the last time with: {last}. {errors} has all of it.")
+
+
+def _launcher(devices: int) -> list[str]:
+    """What starts a process for each device, on this host and seen by nobody else."""
+    if devices == 1:
+        return []
+    return ["-m", "torch.distributed.run", "--standalone", "--local-addr", "127.0.0.1", f"--nproc-per-node={devices}"]
+
+
+def _complaint(said: str) -> str:
+    """The line that says what failed: the last one of a process of ours, before its launcher tells that it failed."""
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    told = [i for i, line in enumerate(lines) if "torch/distributed/elastic" in line]
+    ours = lines[: told[0]] if told else lines
+    return (ours or lines or [""])[-1]
 
 
 def go_on_from(config: TrainConfig, since: float) -> TrainConfig:

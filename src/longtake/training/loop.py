@@ -10,7 +10,6 @@ from __future__ import annotations
 import gc
 import json
 import math
-import os
 import subprocess
 import time
 import zlib
@@ -20,11 +19,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
 
 from longtake.errors import OutputError
 from longtake.synthetic.config import WorldConfig
+from longtake.training.crew import Crew
 from longtake.training.flat import Average, FlatParameters
 from longtake.training.guard import Guard
 from longtake.training.heldout import HeldOut
@@ -73,39 +72,6 @@ class TrainConfig:
     max_steps: int | None = None
     world: WorldConfig = field(default_factory=WorldConfig)
     weights: LossWeights = field(default_factory=LossWeights)
-
-
-class Crew:
-    """The processes that train together; alone without torchrun."""
-
-    def __init__(self) -> None:
-        self.size = int(os.environ.get("WORLD_SIZE", "1"))
-        self.rank = int(os.environ.get("RANK", "0"))
-        local = int(os.environ.get("LOCAL_RANK", "0"))
-        self.device = torch.device("cuda", local) if torch.cuda.is_available() else torch.device("cpu")
-        if self.device.type == "cuda":
-            torch.cuda.set_device(self.device)
-        if self.size > 1:
-            dist.init_process_group("nccl" if self.device.type == "cuda" else "gloo")
-
-    def mean_(self, tensor: Tensor) -> None:
-        """Average over the processes, in place."""
-        if self.size > 1:
-            dist.all_reduce(tensor)
-            tensor.div_(self.size)
-
-    def tell(self, numbers: list[float]) -> list[float]:
-        """What rank 0 says."""
-        if self.size == 1:
-            return numbers
-        tensor = torch.tensor(numbers, dtype=torch.float64, device=self.device)
-        dist.broadcast(tensor, 0)
-        return tensor.tolist()
-
-    def close(self) -> None:
-        """Leave."""
-        if self.size > 1:
-            dist.destroy_process_group()
 
 
 class Trainer:
@@ -238,6 +204,11 @@ class Trainer:
             self.log({"event": "memory", "frames_per_step": self.frames_per_step})
             self.begin_compiling()
 
+    def steps_to_report(self) -> int:
+        """How many steps there are between reports: as many for every device, whatever size it is at."""
+        frames = self.schedule.stage.share * self.frames_per_step
+        return max(1, min(25 if self.gpu else 5, math.ceil(REPORT_FRAMES / frames)))
+
     def smallest(self) -> bool:
         """Whether a step is a single take."""
         return shape_of(self.schedule.stage, 0, self.frames_per_step).takes == 1
@@ -331,14 +302,14 @@ class Trainer:
         self.begin_compiling()
         self.log({"event": "start", "parameters": parameters, "devices": self.crew.size, "torch": torch.__version__})
         last_report, last_look, steps, frames = time.monotonic(), time.monotonic(), 0, 0
-        stop, every = False, 25 if self.gpu else 5
+        stop = False
         first = 0.0  # seconds until the first step was done: compiling is no progress
         progress = before = self.config.progress
         while not stop:
             shape = self.step_or_fewer(progress)
             steps, frames = steps + 1, frames + shape.takes * shape.frames * self.crew.size
             reached = self.config.max_steps is not None and self.step_count >= self.config.max_steps
-            enough = steps >= every or frames >= REPORT_FRAMES * self.crew.size
+            enough = steps >= self.steps_to_report()
             if not enough and self.step_count > 1 and not reached:
                 continue
             first = first or self.elapsed()

@@ -32,8 +32,11 @@ def main(words: list[str] | None = None) -> None:
     )
     parser.add_argument("--metric-scale", action="store_true", help="let the model say metres, too")
     parser.add_argument("--keep-going", action="store_true", help="begin again after failures")
+    parser.add_argument("--devices", type=int, default=1, help="with --keep-going: of this host, one process each")
     parser.add_argument("--job", type=Path, help="all of it from a file that a run with --keep-going wrote")
     told = parser.parse_args(words)
+    if told.devices < 1 or (told.devices > 1 and not told.keep_going):
+        parser.error(f"--devices {told.devices}: at least 1, and more than one with --keep-going or under torchrun")
     if told.job is not None:
         config, model_config = read_job(told.job)
     else:
@@ -48,7 +51,10 @@ def main(words: list[str] | None = None) -> None:
         if told.metric_scale:
             model_config = replace(model_config, metric_scale=True)
     config = changed(config, told.changes)
-    (train_and_keep_going if told.keep_going else train)(config, model_config)
+    if told.keep_going:
+        train_and_keep_going(config, model_config, told.devices)
+    else:
+        train(config, model_config)
 
 
 if __name__ == "__main__":

@@ -49,11 +49,23 @@ LONG = (
     Stage(32, until=0.10, sizes=MOSTLY, gated=0.3, filtered=0.25, damped=0.2, share=2.0),
     Stage(64, until=1.00, sizes=MOSTLY, gated=0.3, filtered=0.25, damped=0.2, share=4.0, window=32),
 )
+# For weights that can match and are to become better at all of it: many short takes, then long ones. The upright size
+# is left to the short ones; three sizes are three graphs fewer to wait for.
+ONWARD = (
+    Stage(16, until=0.55, sizes=MOSTLY),
+    Stage(64, until=1.00, sizes=MOSTLY[:4], gated=0.3, filtered=0.2, damped=0.2, share=4.0, window=32),
+)
 TOY = (
     Stage(2, until=0.5, gated=0.0, sizes=((48, 64),)),
     Stage(4, until=1.0, sizes=((48, 64),)),
 )
-CURRICULA: dict[str, tuple[Stage, ...]] = {"standard": CURRICULUM, "short": SHORT, "long": LONG, "toy": TOY}
+CURRICULA: dict[str, tuple[Stage, ...]] = {
+    "standard": CURRICULUM,
+    "short": SHORT,
+    "long": LONG,
+    "onward": ONWARD,
+    "toy": TOY,
+}
 
 
 @dataclass(slots=True)

@@ -17,7 +17,7 @@ def main(  # noqa: PLR0913
     config: Literal["small"] | None = None,
     model: Literal["longtake-small", "vggt-small", "streamvggt-small"] = "longtake-small",
     minutes: float = 20.0,
-    curriculum: Literal["standard", "short", "long", "toy"] = "standard",
+    curriculum: Literal["standard", "short", "long", "onward", "toy"] = "standard",
     frames_per_step: int | None = None,
     rate: float = 3e-4,
     warmup: int = 200,
@@ -46,7 +46,7 @@ def main(  # noqa: PLR0913
         model: The shape of the model, as `longtake models` lists it.
         minutes: Budget; curriculum and learning rate follow it.
         curriculum: standard; short, for a few minutes on a GPU; long, takes of 64 frames for weights that can match
-            already; toy: small pictures, to see that all works.
+            already; onward, takes of 16 for such weights, then of 64; toy: small pictures, to see that all works.
         frames_per_step: Frames of 160x128 pixels on each device; other sizes get as many pixels. By default 1024 on
             a GPU and 8 on the CPU.
         rate: Learning rate after the warm-up.
