@@ -44,6 +44,30 @@ def test_a_walk_is_followed() -> None:
     assert set(walk(scene(0, 60))) == {OK}
 
 
+def test_a_camera_that_turns_by_nearly_half_of_what_it_sees_is_followed() -> None:
+    """In no time and back to rest, along either side of the picture."""
+    wall = torch.rand(1, 3, 16, 120, generator=torch.Generator().manual_seed(9)) * 2 - 1
+    wall = torch.nn.functional.interpolate(wall, (80, 600), mode="bilinear")[0]
+    steps = torch.tensor([2] * 12 + [36] * 8 + [2] * 12).cumsum(0)
+    pan = torch.stack([wall[:, :, step : step + 80] for step in steps])
+    for take in (pan, pan.flip(0), pan.transpose(2, 3), pan.flip(0).transpose(2, 3)):
+        assert LOST not in walk(take)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_texture_finer_than_a_thumbnail_is_followed(seed: int) -> None:
+    """A camera that walks along a rough wall, by two and a half pixels of its thumbnail a frame."""
+    wall = torch.rand(1, 3, 128, 900, generator=torch.Generator().manual_seed(seed)) * 2 - 1
+    wall = torch.nn.functional.avg_pool2d(wall, 3, 1, 1)[0]
+    assert LOST not in walk(torch.stack([wall[:, :, 17 * t : 17 * t + 160] for t in range(40)]))
+
+
+def test_pictures_of_which_none_follows_from_another_stay_lost() -> None:
+    """What is usual in a take is learned from all of it, but never that neighbours have nothing in common."""
+    codes = walk(torch.cat([scene(seed, 1) for seed in range(40)]))
+    assert codes.count(LOST) >= 36
+
+
 def test_cuts_are_lost_at_once_and_weak_for_a_while() -> None:
     codes = walk(torch.cat((scene(1, 30), scene(2, 30))))
     assert codes[:30] == [OK] * 30
@@ -117,6 +141,13 @@ def test_fifty_cuts_between_heldout_walks() -> None:
         assert LOST not in codes[:at]
         found += LOST in codes[at:]
     assert found >= 45
+
+
+@pytest.mark.usefixtures("heldout")
+def test_rooms_that_are_crossed_in_sixteen_frames_are_not_cuts() -> None:
+    """At most one in a thousand frames of the short takes, whose cameras are the fastest."""
+    lost = sum(walk(load(f"short_{i:02}", list(range(16)))).count(LOST) for i in range(64))
+    assert lost <= 1
 
 
 @pytest.mark.slow

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whether a frame can be followed from the one before: ok, weak or lost. No weights, a few thousand multiplications.
 
-A frame is followed if its middle is found again in the last frame that showed anything, or the last one's middle in it,
-anywhere within a quarter of the picture: normalised cross-correlation of 32 x 32 thumbnails, which exposure does not
-move. A cut finds nothing; a lens cap has nothing to find. Thresholds were set on held-out walks (docs/rules.md).
+A frame is followed if one of its parts (the middle, or half way to a side) is found again anywhere in the last frame
+that showed anything, or one of the last one's in it: normalised cross-correlation of small, softened pictures, which
+exposure does not move. So a camera may turn by nearly half of what it sees. A cut finds nothing; a lens cap has nothing
+to find. Both are told by pictures alone, whatever the confidence of a model means. Thresholds: docs/rules.md.
 """
 
 from __future__ import annotations
@@ -12,14 +13,16 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor
-from torch.nn.functional import adaptive_avg_pool2d, unfold
+from torch.nn.functional import adaptive_avg_pool2d, avg_pool2d, pad, unfold
 
 from longtake.frame import Heads
 
-SIZE, REACH = 32, 8  # of a thumbnail; how far its middle is searched for
+SIZE, PART = 24, 12  # of a thumbnail and of its parts, along a side
+EDGE, MIDDLE = SIZE - PART, (SIZE - PART) // 2
+PARTS = ((MIDDLE, MIDDLE), (MIDDLE, 0), (MIDDLE, EDGE), (0, MIDDLE), (EDGE, MIDDLE))  # their first rows and columns
 BLANK = 0.02  # standard deviation of the grey values in [-1, 1] below which a picture shows nothing: 2.5 grey levels
-CUT, DIM = 0.78, 0.85  # similarities below which a frame is lost, or weak
-FACTOR = 2.0  # and its change must be so many times the usual one, for takes with few frames a second
+CUT, DIM = 0.88, 0.93  # similarities below which a frame is lost, or weak
+FACTOR, NONE = 5.0, 0.7  # if it has changed so many times as much as usual, or is less alike than any neighbours are
 SETTLE = 10  # frames after a loss that are called weak
 EMA = 0.1
 OK, WEAK, LOST = 0, 1, 2
@@ -48,9 +51,10 @@ def track(memory: Mapping[str, Tensor], image: Tensor, heads: Heads) -> tuple[Te
     """
     thumb = adaptive_avg_pool2d(image.float(), (SIZE, SIZE))
     blank = thumb.mean(1).flatten(1).std(1) < BLANK
+    thumb = _soft(thumb)  # or a texture finer than its pixels would be another one half a pixel on
     known = memory["known"] > 0
     change = 1 - torch.maximum(_found(thumb, memory["thumb"]), _found(memory["thumb"], thumb))
-    sudden = known & (change > FACTOR * memory["change"])
+    sudden = known & (change > (FACTOR * memory["change"]).clamp_max(1 - NONE))
     broken = ~heads.pose.isfinite().all(1)
     logs = heads.confidence_self.float().log().flatten(1)
     finite = logs.isfinite()
@@ -63,19 +67,24 @@ def track(memory: Mapping[str, Tensor], image: Tensor, heads: Heads) -> tuple[Te
     fresh = {
         "thumb": torch.where(blank[:, None, None, None], memory["thumb"], thumb),
         "known": torch.where(blank, memory["known"], 1.0),
-        "change": torch.where(good & known, (1 - EMA) * memory["change"] + EMA * change, memory["change"]),
+        "change": torch.where(~blank & known, (1 - EMA) * memory["change"] + EMA * change, memory["change"]),
         "sure": torch.where(good, torch.where(known, (1 - EMA) * memory["sure"] + EMA * sure, sure), memory["sure"]),
         "since": since,
     }
     return torch.where(lost, LOST, torch.where(weak, WEAK, OK)), fresh
 
 
+def _soft(thumb: Tensor) -> Tensor:
+    """Mix each pixel of (n, 3, SIZE, SIZE) with its neighbours, (1 2 1) / 4 along both sides."""
+    padded = pad(thumb, (1, 1, 1, 1), mode="replicate")
+    return avg_pool2d(avg_pool2d(padded, 2, 1), 2, 1)
+
+
 def _found(a: Tensor, b: Tensor) -> Tensor:
-    """How well the middle of a is found in b, (n, 3, SIZE, SIZE) each: (n,) correlation, 1 = the same."""
-    side = SIZE - 2 * REACH
-    middle = a[:, :, REACH:-REACH, REACH:-REACH].flatten(1)
-    middle = middle - middle.mean(1, keepdim=True)
-    places = unfold(b, side)  # (n, 3 side^2, (2 REACH + 1)^2): every place where the middle may lie
+    """How well the part of a that is found best is found in b, (n, 3, SIZE, SIZE) each: (n,), 1 = the same."""
+    parts = torch.stack([a[:, :, y : y + PART, x : x + PART].flatten(1) for y, x in PARTS], 1)
+    parts = parts - parts.mean(2, keepdim=True)
+    places = unfold(b, PART)  # (n, 3 PART^2, (EDGE + 1)^2): every place where a part may lie
     places = places - places.mean(1, keepdim=True)
-    product = (middle[:, None] @ places)[:, 0]
-    return (product / (places.norm(dim=1) * middle.norm(dim=1, keepdim=True) + 1e-2)).amax(1)
+    sizes = parts.norm(dim=2, keepdim=True) * places.norm(dim=1, keepdim=True)
+    return (parts @ places / (sizes + 1e-2)).flatten(1).amax(1)
