@@ -62,15 +62,15 @@ def found_cuts(takes: list[Tensor], others: list[Tensor], count: int, rng: np.ra
         after = after[rng.integers(len(after))]
         length = min(int(rng.integers(*BEFORE)), len(before))
         first, to = rng.integers(len(before) - length + 1), rng.integers(len(after) - AFTER + 1)
-        memory_of_cut = [before[first : first + length], after[to : to + AFTER]]
-        found += LOST in _joined_codes(memory_of_cut)[length:]
+        parts = [before[first : first + length], _sized(after[to : to + AFTER], before.shape[-2:])]
+        found += LOST in codes_of(torch.cat(parts))[length:]
     return found
 
 
-def _joined_codes(parts: list[Tensor]) -> np.ndarray:
-    size = parts[0].shape[-2:]
-    parts = [torch.nn.functional.interpolate(part.float(), size, mode="area").round().byte() for part in parts]
-    return codes_of(torch.cat(parts))
+def _sized(pictures: Tensor, size: torch.Size) -> Tensor:
+    if pictures.shape[-2:] == size:
+        return pictures
+    return torch.nn.functional.interpolate(pictures.float(), size, mode="area").round().byte()
 
 
 def main(arguments: list[str] | None = None) -> None:
