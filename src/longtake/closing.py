@@ -34,6 +34,8 @@ TURN, SHIFT = 4.0, 0.06  # there and back may differ by so many degrees, and so 
 ALIKE = 0.9
 # Of an edge's error, in radians or units of length, from where it counts less: pairs that are right are right to that.
 ROBUST = 0.02
+# What a loop weighs against a step from frame to frame, which is known better: a wrong one must not tear the path.
+WEIGHT = 0.3
 
 
 class LoopCloser:
@@ -104,7 +106,7 @@ class LoopCloser:
         """
         place = {number: i for i, number in enumerate(numbers)}
         closures = [
-            Edge(place[e.first], place[e.second], e.first_from_second)
+            Edge(place[e.first], place[e.second], e.first_from_second, weight=WEIGHT)
             for e in self.edges
             if e.first in place and e.second in place
         ]
