@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from tiny_models import picture, tiny
 from torch import Tensor
 
+from longtake.engine import narrow
 from longtake.errors import CapabilityError, CheckpointError
 from longtake.frame import Frame, Prediction
 from longtake.geometry.pose import transform
@@ -80,6 +81,21 @@ def test_shapes_types_and_meaning(name: str, device: str) -> None:
         assert p.pixel_map is not None
         assert p.pixel_map.size == (width, height)
         assert p.pixel_map.original_size == (84, 60)
+
+
+@models
+@devices
+def test_bf16_says_nearly_the_same_and_geometry_is_never_rounded_to_it(name: str, device: str) -> None:
+    narrowed = narrow(tiny(name).to(device), "bf16")
+    stream, wide = Stream(narrowed), Stream(tiny(name).to(device))
+    for i in range(FRAMES):
+        p, wanted = stream.step(picture(i)), wide.step(picture(i))
+        assert all(t.isfinite().all() for t in parts(p).values())
+        assert p.world_from_cam.dtype == p.points.dtype == torch.float32
+        turn = p.world_from_cam[:3, :3]
+        torch.testing.assert_close(turn @ turn.T, torch.eye(3, device=device), rtol=0, atol=1e-5)
+        if i == 0:
+            assert (p.points_self - wanted.points_self).norm() < 0.1 * wanted.points_self.norm()
 
 
 @models
