@@ -30,7 +30,7 @@ from longtake.files import save_tensors
 from longtake.flow import predict, predict_async
 from longtake.frame import PATCH, Exchange, Flags, Frame, Heads, Policy, Prediction, State, Tokens, Views
 from longtake.geometry.lens import Lens
-from longtake.memory.keep import Keep
+from longtake.memory.keep import Keep, check_size
 from longtake.predictions import Prepared, Shown, facts_of, predictions_of, shown_from
 from longtake.rules import Rule
 from longtake.saved import FORMAT, check_same_numbers, fingerprint, read_saved
@@ -173,6 +173,7 @@ class Streams:
         if update:
             resets = [a or b for a, b in zip(resets, self.watch.due() or resets, strict=True)]
         prepared = [None if frame is None else self._prepared(frame, i) for i, frame in enumerate(frames)]
+        self._check_sizes(prepared)  # before any stream is stepped: a refused frame leaves all as they were
         predictions: list[Prediction | None] = [None] * len(frames)
         for members in self._groups(prepared):
             group = [p for p in (prepared[i] for i in members) if p is not None]
@@ -218,6 +219,14 @@ class Streams:
             image, picture, pixel_map = self.model.prepare_on(frame.image, self.preparer)
         shown = Shown(image, pixel_map, frame.index, frame.time, frame.name, frame.intrinsics)
         return Prepared(shown, picture)
+
+    def _check_sizes(self, prepared: Sequence[Prepared | None]) -> None:
+        if not (why := self.model.capabilities.one_size):
+            return
+        for memory, ready in zip(self.state.memories, prepared, strict=True):
+            if ready is not None:
+                about = f"frame {ready.shown.index} ({ready.shown.name})" if ready.shown.name else ""
+                check_size(memory, ready.shown.image.shape[:2], why, about or f"frame {ready.shown.index}")
 
     def _groups(self, prepared: Sequence[Prepared | None]) -> list[list[int]]:
         """Streams that are stepped in one pass: those of one image size, or each alone where a family says so."""

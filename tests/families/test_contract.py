@@ -154,6 +154,24 @@ def test_a_state_of_another_precision_or_shape_is_refused(name: str, tmp_path: P
 
 
 @models
+def test_frames_of_mixed_sizes_are_taken_or_refused_before_any_stream_is_stepped(name: str) -> None:
+    model = tiny(name)
+    streams, fresh = Streams(model, 2), Streams(model, 2)
+    turned = Frame(picture(7, 84, 60), time=1.0, index=5, name="turned.jpg")
+    for each in (streams, fresh):
+        each.step([picture(0), picture(1)])
+    if model.capabilities.one_size:
+        with pytest.raises(CapabilityError, match=r"frame 5 \(turned.jpg\): a frame of .*begin a new stream"):
+            streams.step([picture(2), turned])
+        assert streams.frames == [1, 1]
+        for a, b in zip(*(each.step([picture(2), picture(3)]) for each in (streams, fresh)), strict=True):
+            assert a is not None and b is not None and same(a, b)
+    else:
+        for p in streams.step([picture(2), turned]):
+            assert p is not None and p.points.isfinite().all()
+
+
+@models
 def test_looking_without_writing(name: str) -> None:
     model = tiny(name)
     seen, other = Stream(model), Stream(model)

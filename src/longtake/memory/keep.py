@@ -3,8 +3,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
+
+import numpy as np
+from torch import Tensor
+
+from longtake.errors import CapabilityError
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,3 +32,22 @@ class Keep:
     def options(self) -> dict[str, Any]:
         """Plain values, to make the same again."""
         return asdict(self)
+
+
+def at_least_two(option: str, value: object) -> None:
+    """Raise CapabilityError unless a bound is None or a whole number of at least 2 frames, the first and the newest."""
+    if value is not None and (not isinstance(value, (int, np.integer)) or value < 2):
+        raise CapabilityError(f"{option}={value!r}: give at least 2 frames, the first and the newest, a whole number.")
+
+
+def check_size(memory: Mapping[str, Tensor], size: tuple[int, int], why: str, name: str = "") -> None:
+    """Raise CapabilityError for a frame of another size (H, W) than those in one stream's memory.
+
+    why: the memory has one size only. name: of the frame, if it is known.
+    """
+    if memory and tuple(memory["size"].tolist()) != size:
+        height, width = memory["size"].tolist()
+        raise CapabilityError(
+            f"{name and f'{name}: '}a frame of {size[1]} x {size[0]} pixels in a take of {width} x {height} (as the model "
+            f"sees them): {why}. Crop the frames to one size, or begin a new stream."
+        )
