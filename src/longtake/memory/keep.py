@@ -46,8 +46,8 @@ def check_size(memory: Mapping[str, Tensor], size: tuple[int, int], why: str, na
     why: the memory has one size only. name: of the frame, if it is known.
     """
     if memory and tuple(memory["size"].tolist()) != size:
-        height, width = memory["size"].tolist()
+        before = " x ".join(str(side) for side in reversed(memory["size"].tolist()))
         raise CapabilityError(
-            f"{name and f'{name}: '}a frame of {size[1]} x {size[0]} pixels in a take of {width} x {height} (as the model "
+            f"{f'{name}: ' if name else ''}a frame of {size[1]} x {size[0]} pixels in a take of {before} (as the model "
             f"sees them): {why}. Crop the frames to one size, or begin a new stream."
         )
