@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 from torch import Tensor
 
-from longtake.errors import CapabilityError
+from longtake.errors import CapabilityError, OutOfMemory
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,21 @@ def check_size(memory: Mapping[str, Tensor], size: tuple[int, int], why: str, na
     """
     if memory and tuple(memory["size"].tolist()) != size:
         before = " x ".join(str(side) for side in reversed(memory["size"].tolist()))
+        where = f"{name.strip()}: " if name else ""
         raise CapabilityError(
-            f"{f'{name}: ' if name else ''}a frame of {size[1]} x {size[0]} pixels in a take of {before} (as the model "
-            f"sees them): {why}. Crop the frames to one size, or begin a new stream."
+            f"{where}a frame of {size[1]} x {size[0]} pixels in a take of {before} (as the model sees them): {why}. "
+            "Crop the frames to one size, or begin a new stream."
         )
+
+
+def out_of_memory(name: str, can: Any, writer: Any, seen: int) -> OutOfMemory:
+    """Make the error for the frame after `seen` others; can: the family's capabilities; writer: how it is written."""
+    bound = {"full": "window", "cache": "budget"}.get(can.memory)
+    if bound is None:
+        advice = "Give a smaller size=, or another device." if can.bounded else "reset_every= bounds it."
+    elif getattr(writer, bound) is None:
+        advice = f"{bound}= bounds it; reset_every= does, too."
+    else:
+        advice = f"Give less than {bound}={getattr(writer, bound)}, or a smaller size=."
+    cost = "" if can.bounded else f" ({can.cost})"
+    return OutOfMemory(f"{name or 'this model'} is out of memory at the frame after {seen} others{cost}. {advice}")
