@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from longtake.frame import Frame, Prediction
-from longtake.meter import finish_work, is_lack_of_memory, peak_bytes, start_counting
+from longtake.meter import finish_work, give_back_memory, is_lack_of_memory, peak_bytes, start_counting
 from longtake.registry import Model
 from longtake.stream import Streams
 
@@ -84,13 +84,16 @@ class Watched:
         device = self.begun.device
         start_counting(device)  # anew for each step: what else the comparison holds of a take is not the model's
         begin = time.perf_counter()
+        predictions: Sequence[Prediction | None] = ()
         try:
             predictions = self.begun.step(frames)
             finish_work(device)
         except (MemoryError, RuntimeError) as error:
             if not is_lack_of_memory(error):
                 raise
-            self.begun, self.spent = None, True  # what it held is free for those that follow
+            self.begun, self.spent = None, True
+        if self.begun is None:  # what it held is free for the figures, and for those that follow
+            give_back_memory()
             return [None] * len(frames)
         share = (time.perf_counter() - begin) / max(1, sum(frame is not None for frame in frames))
         peak, state = peak_bytes(device), self.begun.state_bytes // len(frames)
