@@ -71,9 +71,10 @@ def _to_model(points: np.ndarray, pixel_map: PixelMap) -> np.ndarray:
     outside = ~((inside >= -0.5) & (inside <= np.array(pixel_map.size) - 0.5)).all(1)  # nan is outside, too
     if outside.any():
         first = int(np.flatnonzero(outside)[0])
+        where = tuple(points[first].tolist())
         raise InputError(
             f"{int(outside.sum())} points lie outside of what the model sees of the first frame, such as number "
-            f"{first} at {tuple(points[first].tolist())}: the frame has {pixel_map.original_size} pixels (width, height), of "
+            f"{first} at {where}: the frame has {pixel_map.original_size} pixels (width, height), of "
             "which the model sees the middle."
         )
     return inside
