@@ -139,14 +139,14 @@ MODELS: dict[str, Entry] = {
     "vggt-small": Entry(
         SMALL_FULL,
         "yours",
-        "your own training: longtake train --model vggt-small",
+        "what longtake train --model vggt-small writes",
         family="vggt",
         commercial="yes",
     ),
     "streamvggt-small": Entry(
         replace(SMALL_FULL, causal=True),
         "yours",
-        "your own training: longtake train --model streamvggt-small",
+        "what longtake train --model streamvggt-small writes",
         family="vggt",
         commercial="yes",
     ),
