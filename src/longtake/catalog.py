@@ -39,6 +39,7 @@ SMALL = Cut3rConfig(
     rounded_rope=False,
     square_ok=True,
     is_metric=False,
+    metric_scale=True,
 )
 
 # As many numbers as SMALL has, and the pictures that training draws: to compare families at equal size and data.
@@ -91,7 +92,7 @@ MODELS: dict[str, Entry] = {
         "in the package",
         embedded=True,
         commercial="yes",
-        reset_every=24,  # docs/rules.md has the figures: its memory holds what it was trained on
+        reset_every=16,  # docs/rules.md has the figures: its memory holds what it was trained on
         join="scale",
     ),
     "cut3r-512": Entry(Cut3rConfig(), _NC, "cut3r_512_dpt_4_64.pth of the CUT3R project"),
@@ -139,14 +140,14 @@ MODELS: dict[str, Entry] = {
     "vggt-small": Entry(
         SMALL_FULL,
         "yours",
-        "your own training: longtake train --model vggt-small",
+        "what longtake train --model vggt-small writes",
         family="vggt",
         commercial="yes",
     ),
     "streamvggt-small": Entry(
         replace(SMALL_FULL, causal=True),
         "yours",
-        "your own training: longtake train --model streamvggt-small",
+        "what longtake train --model streamvggt-small writes",
         family="vggt",
         commercial="yes",
     ),

@@ -6,6 +6,7 @@ LongtakeError
  |- CheckpointError    a weight file does not hold what the model needs, or tries to run code
  |- OutputError        results could not be written (disk full, no permission)
  |- CapabilityError    the model or rule cannot do what was asked
+ |   `- OutOfMemory    a frame needs more memory than there is; also a MemoryError
  `- MissingExtra       an optional library is needed; the text says what to install
 
 Texts say three things: what came, what was wanted, and what to do.
@@ -30,6 +31,10 @@ class OutputError(LongtakeError):
 
 class CapabilityError(LongtakeError):
     """The model, rule or device cannot do what was asked."""
+
+
+class OutOfMemory(CapabilityError, MemoryError):
+    """A frame needs more memory than there is; the stream is as it was before that frame."""
 
 
 class MissingExtra(LongtakeError):

@@ -216,7 +216,7 @@ def load(
     if size is not None and (size < patch or size % patch):
         near = max(1, round(size / patch)) * patch
         raise CapabilityError(f"size {size}: the longer side must be a multiple of {patch} pixels, such as {near}.")
-    path = _weights_of(name, entry, weights)
+    path = weights_of(name, entry, weights)
     found = read_any(path, family=entry.family, wanted=f"the weights of {name}")
     module: Any = build_empty(entry.family, _configured(name, entry, found, size, rounded_rope), str(path))
     _check_kind(name, entry, module, path)
@@ -232,8 +232,8 @@ def load(
     return Model(name, module, path.name, _sha256(path), entry.reset_every, entry.join)
 
 
-def _weights_of(name: str, entry: Entry, weights: str | os.PathLike[str] | None) -> Path:
-    """The file to read. Raises CheckpointError, which says what to get and where to put it."""
+def weights_of(name: str, entry: Entry, weights: str | os.PathLike[str] | None) -> Path:
+    """Return the file to read. Raises CheckpointError, which says what to get and where to put it."""
     if weights is None and entry.embedded:
         return embedded_path(name)
     if weights is None:

@@ -46,7 +46,8 @@ def saved_model(path: str | Path) -> tuple[str, int | None, str]:
     """
     about, _ = read_saved(path)
     config = about.get("config", {})
-    size = config.get("image_size") or config.get("seen_size")
+    # VGGT's kind: image_size belongs to the weights, and seen_size is what was chosen, 0 where nothing was.
+    size = (config["seen_size"] or None) if "seen_size" in config else config.get("image_size")
     return str(about.get("model") or ""), size, str(about.get("precision") or "float32")
 
 

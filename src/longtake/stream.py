@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncGenerator, AsyncIterable, Generator, Iterable, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,8 @@ from longtake.files import save_tensors
 from longtake.flow import predict, predict_async
 from longtake.frame import PATCH, Exchange, Flags, Frame, Heads, Policy, Prediction, State, Tokens, Views
 from longtake.geometry.lens import Lens
-from longtake.memory.keep import Keep
+from longtake.memory.keep import Keep, check_size, out_of_memory
+from longtake.meter import is_lack_of_memory
 from longtake.predictions import Prepared, Shown, facts_of, predictions_of, shown_from
 from longtake.rules import Rule
 from longtake.saved import FORMAT, check_same_numbers, fingerprint, read_saved
@@ -162,6 +163,8 @@ class Streams:
         as the first of the new chunk and the poses are chained through it, so the world stays the take's first camera.
         reset=True with update=False leaves a new chunk that has seen nothing, as in the published program: it begins
         with the next frame, which nothing ties to the take's world, so the poses after it are not in that world.
+
+        Raises InputError, OutOfMemory, CapabilityError for a size that a take cannot have, before any is stepped.
         """
         if len(frames) != len(self.frames):
             raise InputError(
@@ -173,6 +176,7 @@ class Streams:
         if update:
             resets = [a or b for a, b in zip(resets, self.watch.due() or resets, strict=True)]
         prepared = [None if frame is None else self._prepared(frame, i) for i, frame in enumerate(frames)]
+        self._check_sizes(prepared)  # before any stream is stepped: a refused frame leaves all as they were
         predictions: list[Prediction | None] = [None] * len(frames)
         for members in self._groups(prepared):
             group = [p for p in (prepared[i] for i in members) if p is not None]
@@ -219,6 +223,12 @@ class Streams:
         shown = Shown(image, pixel_map, frame.index, frame.time, frame.name, frame.intrinsics)
         return Prepared(shown, picture)
 
+    def _check_sizes(self, prepared: Sequence[Prepared | None]) -> None:
+        why = self.model.capabilities.one_size
+        for memory, ready in zip(self.state.memories, prepared, strict=True) if why else ():
+            if ready is not None:
+                check_size(memory, ready.shown.image.shape[:2], why, f"frame {ready.shown.index} {ready.shown.name}")
+
     def _groups(self, prepared: Sequence[Prepared | None]) -> list[list[int]]:
         """Streams that are stepped in one pass: those of one image size, or each alone where a family says so."""
         present = [(p.picture.shape, i) for i, p in enumerate(prepared) if p is not None]
@@ -236,19 +246,32 @@ class Streams:
     @torch.no_grad()
     def _step_group(self, members: list[int], ready: list[Prepared], update: bool, due: list[bool]) -> list[Prediction]:
         dtype = self.dtype if precision_of(self.model) == "float32" else torch.float32
-        images = torch.stack([p.picture for p in ready]).to(self.device, dtype)
-        group = [p.shown for p in ready]
+        before = self.state
+        try:
+            images = torch.stack([p.picture for p in ready]).to(self.device, dtype)
+            return self._step_images(members, images, [p.shown for p in ready], update, due)
+        except (MemoryError, RuntimeError) as error:
+            if not is_lack_of_memory(error):
+                raise
+            self.state = before
+            seen = max(self.frames[i] for i in members)
+            raise out_of_memory(self.model_name, self.model.capabilities, self.rule, seen) from error
+
+    def _step_images(
+        self, members: list[int], images: Tensor, group: list[Shown], update: bool, due: list[bool]
+    ) -> list[Prediction]:
         plain = Flags.plain(len(members), self.device, update=update)
         resets = torch.tensor(due, device=self.device)
         index = torch.tensor(members, device=self.device)
         chain = self.state.world_from_chunk[index]
         heads = self.engine.see(images, Flags(plain.active, plain.update, resets), members)
-        own = _last(heads, len(group))
+        own = heads.map(lambda each: each[-len(group) :])  # earlier frames, which some families revise, come first
         codes = self.watch.look(images, own, members, resets, update=update)
         if any(due):  # the overlap: the same views again, as the first of their new chunks
             overlap = Flags(resets, plain.update, torch.zeros_like(resets))
             again = self.engine.again(overlap, members, show=self.join != "exact")
-            new = join_chunks(self.join, chain, own, None if again is None else _last(again, len(group)), resets)
+            again = None if again is None else again.map(lambda each: each[-len(group) :])
+            new = join_chunks(self.join, chain, own, again, resets)
             self.state = self.state.with_(
                 world_from_chunk=self.state.world_from_chunk.index_copy(0, index, new.to(chain.dtype))
             )
@@ -358,7 +381,10 @@ class Stream(Streams):
     def step(  # type: ignore[override]
         self, frames: Frame | np.ndarray | Prepared, *, update: bool = True, reset: bool = False
     ) -> Prediction:
-        """One frame -> its prediction, in constant memory. See Streams.step for update, reset, and both together."""
+        """One frame -> its prediction. See Streams.step for update, reset, and both together.
+
+        Memory and time are constant where the model's memory is bounded; `describe()["cost"]` says what a frame costs.
+        """
         (prediction,) = super().step([frames], update=update, reset=reset)
         assert prediction is not None
         return prediction
@@ -372,9 +398,3 @@ class Stream(Streams):
     ) -> AsyncGenerator[Prediction, None]:
         """Yield the prediction of each frame to asyncio, computed in a thread; see `flow.predict_async`."""
         return predict_async(self, frames, ahead=ahead)
-
-
-def _last(heads: Heads, count: int) -> Heads:
-    """The views' own rows: those of earlier frames, which some families revise, come first."""
-    named = {f.name: getattr(heads, f.name) for f in fields(heads)}
-    return Heads(**{name: t[-count:] if isinstance(t, Tensor) else t for name, t in named.items()})

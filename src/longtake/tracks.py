@@ -37,10 +37,12 @@ def follow(model: Any, frames: Iterable[Frame | np.ndarray], points: np.ndarray,
             f"{name or 'this model'} has no track head; vggt and streamvggt have (`longtake models`)."
         )
     pictures = [frame.image if isinstance(frame, Frame) else np.asarray(frame) for frame in frames]
+    if not pictures:
+        raise InputError("got no frames; wanted pictures of one size, the first being the one that the points are in.")
     prepared = [model.prepare(picture) for picture in pictures]
     shapes = sorted({image.shape[:2] for image, _ in prepared})
     if len(shapes) != 1:
-        raise InputError(f"got frames that become pictures of {shapes or 'nothing'}; all must have one size.")
+        raise InputError(f"got frames that become pictures of {shapes}; all must have one size.")
     (height, width), asked = shapes[0], np.asarray(points, dtype=np.float64)
     smallest = model.config.track_down * 2 ** (model.config.track_levels - 1)
     if min(height, width) < smallest:
@@ -69,9 +71,10 @@ def _to_model(points: np.ndarray, pixel_map: PixelMap) -> np.ndarray:
     outside = ~((inside >= -0.5) & (inside <= np.array(pixel_map.size) - 0.5)).all(1)  # nan is outside, too
     if outside.any():
         first = int(np.flatnonzero(outside)[0])
+        where = tuple(points[first].tolist())
         raise InputError(
             f"{int(outside.sum())} points lie outside of what the model sees of the first frame, such as number "
-            f"{first} at {tuple(points[first])}: the frame has {pixel_map.original_size} pixels (width, height), of "
+            f"{first} at {where}: the frame has {pixel_map.original_size} pixels (width, height), of "
             "which the model sees the middle."
         )
     return inside

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,8 @@ from safetensors.torch import load_file, save_file
 from tiny_models import picture, tiny
 from torch import Tensor
 
-from longtake.errors import CapabilityError, CheckpointError
+from longtake.engine import narrow
+from longtake.errors import CapabilityError, CheckpointError, OutOfMemory
 from longtake.frame import Frame, Prediction
 from longtake.geometry.pose import transform
 from longtake.registry import MODELS
@@ -80,6 +81,21 @@ def test_shapes_types_and_meaning(name: str, device: str) -> None:
         assert p.pixel_map is not None
         assert p.pixel_map.size == (width, height)
         assert p.pixel_map.original_size == (84, 60)
+
+
+@models
+@devices
+def test_bf16_says_nearly_the_same_and_geometry_is_never_rounded_to_it(name: str, device: str) -> None:
+    narrowed = narrow(tiny(name).to(device), "bf16")
+    stream, wide = Stream(narrowed), Stream(tiny(name).to(device))
+    for i in range(FRAMES):
+        p, wanted = stream.step(picture(i)), wide.step(picture(i))
+        assert all(t.isfinite().all() for t in parts(p).values())
+        assert p.world_from_cam.dtype == p.points.dtype == torch.float32
+        turn = p.world_from_cam[:3, :3]
+        torch.testing.assert_close(turn @ turn.T, torch.eye(3, device=device), rtol=0, atol=1e-5)
+        if i == 0:
+            assert (p.points_self - wanted.points_self).norm() < 0.1 * wanted.points_self.norm()
 
 
 @models
@@ -151,6 +167,42 @@ def test_a_state_of_another_precision_or_shape_is_refused(name: str, tmp_path: P
         save_file(changed, path, metadata)
         with pytest.raises(CheckpointError, match="does not fit"):
             Stream.resume(tiny(name), path)
+
+
+@models
+def test_frames_of_mixed_sizes_are_taken_or_refused_before_any_stream_is_stepped(name: str) -> None:
+    model = tiny(name)
+    streams, fresh = Streams(model, 2), Streams(model, 2)
+    turned = Frame(picture(7, 84, 60), time=1.0, index=5, name="turned.jpg")
+    for each in (streams, fresh):
+        each.step([picture(0), picture(1)])
+    if model.capabilities.one_size:
+        with pytest.raises(CapabilityError, match=r"frame 5 turned.jpg: a frame of .*begin a new stream"):
+            streams.step([picture(2), turned])
+        assert streams.frames == [1, 1]
+        for a, b in zip(*(each.step([picture(2), picture(3)]) for each in (streams, fresh)), strict=True):
+            assert a is not None and b is not None and same(a, b)
+    else:
+        for p in streams.step([picture(2), turned]):
+            assert p is not None and p.points.isfinite().all()
+
+
+@models
+def test_a_frame_without_memory_for_it_leaves_the_stream_as_it_was(name: str) -> None:
+    """A picture so large that no machine holds its maps, as it would be for the heads of a long take."""
+    model = tiny(name)
+    stream, fresh = Stream(model, name=name), Stream(model, name=name)
+    for each in (stream, fresh):
+        each.step(picture(0))
+    shown = stream.prepare(Frame(picture(1), 1.0, 1))
+    endless = replace(shown, picture=shown.picture[:, :1, :1].expand(3, 2**28, 2**28))
+    with pytest.raises(OutOfMemory, match=f"{name} is out of memory at the frame after 1 others") as told:
+        stream.step(endless)
+    assert isinstance(told.value, MemoryError) and isinstance(told.value, CapabilityError)
+    assert model.capabilities.bounded or model.capabilities.cost in str(told.value)
+    bound = {"full": "window=", "cache": "budget="}.get(model.capabilities.memory, "")
+    assert bound in str(told.value)
+    assert same(stream.step(picture(2)), fresh.step(picture(2)))
 
 
 @models

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import pytest
 import torch
 from tiny_models import picture, tiny
@@ -19,6 +20,7 @@ from longtake.geometry.pose import inverse
 from longtake.geometry.pose_encoding import decode_camera
 from longtake.memory.alternating import causal_mask
 from longtake.memory.cache import caches_of
+from longtake.memory.keep import at_least_two
 from longtake.stream import Stream
 from longtake.tokenize.images import to_tensor
 
@@ -215,6 +217,13 @@ def test_another_size_in_one_take() -> None:
 def test_bounds_that_are_too_tight(name: str, option: str) -> None:
     with pytest.raises(CapabilityError, match=f"{option}=1: give at least 2"):
         Stream(tiny(name), **{option: 1})
+
+
+@pytest.mark.parametrize("value", [1, 0, -3, 2.5, "4"])
+def test_bounds_are_whole_numbers_of_frames(value: object) -> None:
+    with pytest.raises(CapabilityError, match=f"budget={value!r}: give at least 2"):
+        at_least_two("budget", value)
+    at_least_two("budget", np.int64(2))
 
 
 def test_views_without_an_image() -> None:

@@ -79,3 +79,11 @@ def test_the_surest_pixels_are_those_above_the_quantile(seed: int, share: float)
     made = surest(confidence, share).flatten(1)
     for row, mine in zip(wanted, made, strict=True):
         assert torch.equal(mine, row.double() if row.sum() >= 3 else torch.ones_like(mine))
+
+
+def test_autocast_rounds_nothing() -> None:
+    source, target = (each.float() for each in maps(3))
+    wanted = align_maps(source, target)
+    with torch.autocast("cpu", torch.bfloat16):
+        made = align_maps(source, target)
+    assert all(torch.equal(mine, theirs) for mine, theirs in zip(made, wanted, strict=True))

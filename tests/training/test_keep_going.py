@@ -145,3 +145,27 @@ def test_a_run_in_a_process_of_its_own_leaves_its_files(tmp_path: Path) -> None:
     train_and_keep_going(config_in(tmp_path, max_steps=1, world=replace(TrainConfig().world, effects=False)), TINY)
     assert records_of(tmp_path)[-1]["event"] == "end"
     assert (tmp_path / "average.safetensors").exists()
+
+
+def test_a_step_without_sound_gradients_changes_nothing_and_is_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of gradients that are not finite nothing is left; Muon would go on along its momentum at full size."""
+    trainer = Trainer(config_in(tmp_path), TINY)
+    for _ in range(3):
+        trainer.train_step(0.0)
+    before, skipped = trainer.flat.values.clone(), float(trainer.sums["skipped"])
+    run = Step.run
+
+    def spoiled(step: Step) -> None:
+        run(step)
+        step.gradients[7] = float("nan")
+
+    monkeypatch.setattr(Step, "run", spoiled)
+    trainer.train_step(0.0)
+    assert torch.equal(trainer.flat.values, before)
+    assert float(trainer.sums["skipped"]) == skipped + 1
+    assert trainer.sums["norm"].isfinite()
+    monkeypatch.setattr(Step, "run", run)
+    trainer.train_step(0.0)
+    assert not torch.equal(trainer.flat.values, before)

@@ -26,6 +26,7 @@ class Capabilities:
     rules: bool = False  # whether update rules apply
     revises: bool = False  # whether a new frame changes what was said of earlier ones
     tracks: bool = False  # whether points of the first frame can be followed
+    one_size: str = ""  # why all frames of a take must have one size; empty where they need not
 
 
 @runtime_checkable

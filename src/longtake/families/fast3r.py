@@ -10,13 +10,14 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from longtake.detokenize.pair import PairHeads, stack_heads
-from longtake.errors import CapabilityError, CheckpointError
+from longtake.errors import CheckpointError
 from longtake.families.contract import Capabilities, refuse
 from longtake.families.growing import GrowingFamily, Memory
 from longtake.families.published import PlainConfig, check_heads, refuse_unknown_modes
 from longtake.frame import Heads, Tokens, Views
+from longtake.memory.full import ONE_SIZE
 from longtake.memory.joint import JointExchange, JointMemory, draw_seed, frame_numbers
-from longtake.memory.keep import Keep
+from longtake.memory.keep import Keep, at_least_two
 from longtake.tokenize.vit import PatchEncoder
 
 
@@ -98,6 +99,7 @@ class Fast3r(GrowingFamily):
         bounded=False,
         batch=False,
         revises=True,
+        one_size=ONE_SIZE,
     )
 
     def __init__(self, config: Fast3rConfig) -> None:
@@ -136,8 +138,7 @@ class Fast3r(GrowingFamily):
         """All frames are read, or with a window the first and the last window - 1. Raises CapabilityError."""
         rule = None if rule == Keep.name else rule
         refuse("full attention", "its memory is every frame; window= bounds it.", rule=rule, **others)
-        if window is not None and window < 2:
-            raise CapabilityError(f"window={window}: give at least 2 frames, the first and the newest.")
+        at_least_two("window", window)
         return Keep(window=window, revise=revise is not False)
 
     def exchange(self, memory: Memory, tokens: Tokens, keep: Keep, **options: Any) -> JointExchange:

@@ -17,7 +17,7 @@ from longtake.families.growing import GrowingFamily, Memory
 from longtake.families.published import PlainConfig, check_heads, refuse_unknown_modes, shared_numbers
 from longtake.frame import PATCH, Exchange, Heads, Tokens
 from longtake.memory.keep import Keep
-from longtake.memory.pointers import PointerMemory
+from longtake.memory.pointers import ONE_SIZE, PointerMemory
 from longtake.nn.rope3d import BASES
 from longtake.tokenize.vit import PatchEncoder
 
@@ -98,6 +98,7 @@ class Point3r(GrowingFamily):
         cost="time and memory grow with the scene that was seen, not with the frames",
         bounded=False,
         batch=False,
+        one_size=ONE_SIZE,
     )
 
     def __init__(self, config: Point3rConfig) -> None:

@@ -13,13 +13,13 @@ from typing import Any, ClassVar
 
 import torch
 
-from longtake.errors import CapabilityError, CheckpointError
+from longtake.errors import CheckpointError
 from longtake.families.contract import Capabilities, refuse
 from longtake.families.vggt import Reading, Vggt
 from longtake.families.vggt_config import VggtConfig
 from longtake.frame import Growing, Tokens
 from longtake.memory.cache import bounded, cache_layout, caches_of, named, recent
-from longtake.memory.keep import Keep
+from longtake.memory.keep import Keep, at_least_two
 
 
 class StreamVggt(Vggt):
@@ -42,8 +42,7 @@ class StreamVggt(Vggt):
         """All keys and values are kept, or those of as many as `budget` frames have. Raises CapabilityError."""
         rule = None if rule == Keep.name else rule
         refuse("causal attention", "its memory is a cache; budget= bounds it.", rule=rule, **others)
-        if budget is not None and budget < 2:
-            raise CapabilityError(f"budget={budget}: give at least 2 frames, the first and the newest.")
+        at_least_two("budget", budget)
         return Keep(budget=budget, revise=False)  # nothing is revised, whatever was asked for
 
     def layout(self, dtype: torch.dtype) -> Mapping[str, tuple[torch.dtype, tuple[int, ...]]]:

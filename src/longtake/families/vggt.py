@@ -27,8 +27,8 @@ from longtake.geometry.camera import unproject
 from longtake.geometry.pose import inverse, pose7_from_matrix
 from longtake.geometry.pose_encoding import decode_camera
 from longtake.memory.alternating import AlternatingAttention
-from longtake.memory.full import append, full_layout, read_all
-from longtake.memory.keep import Keep
+from longtake.memory.full import ONE_SIZE, append, full_layout, read_all
+from longtake.memory.keep import Keep, at_least_two
 from longtake.nn import grid_positions
 from longtake.tokenize.dinov2 import DinoEncoder
 from longtake.tokenize.images_wide import prepare_wide
@@ -68,6 +68,7 @@ class Vggt(nn.Module):
         bounded=False,
         batch=False,
         revises=True,
+        one_size=ONE_SIZE,
         tracks=True,
     )
 
@@ -181,8 +182,7 @@ class Vggt(nn.Module):
         """All frames are read, or with a window the first and the last window - 1. Raises CapabilityError."""
         rule = None if rule == Keep.name else rule
         refuse("full attention", "its memory is every frame; window= bounds it.", rule=rule, **others)
-        if window is not None and window < 2:
-            raise CapabilityError(f"window={window}: give at least 2 frames, the first and the newest.")
+        at_least_two("window", window)
         return Keep(window=window, revise=revise is not False)
 
     def begin(self, n: int, writer: Any = None) -> Growing:

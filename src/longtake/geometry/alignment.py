@@ -17,8 +17,13 @@ def align_maps(source: Tensor, target: Tensor, weight: Tensor | None = None) -> 
 
     source, target (n, ..., 3) of one shape; weight (n, ...) >= 0, by default 1 everywhere. Points that are not finite
     in either map do not count. Where nothing counts, or all points are in one place, the scale is 1 and R some rotation
-    that fits.
+    that fits. Never in less than float32, autocast or not: a rotation rounded to bfloat16 is off by degrees.
     """
+    with torch.autocast(source.device.type, enabled=False):
+        return _align(source, target, weight)
+
+
+def _align(source: Tensor, target: Tensor, weight: Tensor | None) -> tuple[Tensor, Tensor]:
     dtype = torch.promote_types(source.dtype, torch.float32)
     x, y = source.flatten(1, -2).to(dtype), target.flatten(1, -2).to(dtype)
     valid = (x.isfinite() & y.isfinite()).all(-1)

@@ -10,12 +10,12 @@ from collections.abc import Collection, Mapping
 import torch
 from torch import Tensor
 
-from longtake.errors import CapabilityError
 from longtake.frame import Tokens
 from longtake.memory.alternating import AlternatingAttention
-from longtake.memory.keep import Keep
+from longtake.memory.keep import Keep, check_size
 
 Memory = Mapping[str, Tensor]
+ONE_SIZE = "full attention reads all of them at once, so all have one size"
 
 
 def full_layout(width: int, dtype: torch.dtype) -> dict[str, tuple[torch.dtype, tuple[int, ...]]]:
@@ -32,20 +32,9 @@ def read_all(
     Raises CapabilityError for a frame of another size than those kept.
     """
     new = tokens.features[:, None]
-    if memory:
-        one_size(memory, tokens)
+    check_size(memory, tokens.size, ONE_SIZE)
     features = torch.cat((memory["features"], new), 1) if memory else new
     return attention(attention.enter(features, first=True), grid, wanted), features
-
-
-def one_size(memory: Memory, tokens: Tokens) -> None:
-    """Raise CapabilityError for a frame of another size than those kept."""
-    if tuple(memory["size"].tolist()) != tokens.size:
-        height, width = memory["size"].tolist()
-        raise CapabilityError(
-            f"a frame of {tokens.size[1]} x {tokens.size[0]} pixels in a take of {width} x {height}: with full "
-            "attention all frames have one size. Keep one size, or reset before it changes."
-        )
 
 
 def append(features: Tensor, size: tuple[int, int], keep: Keep) -> Memory:

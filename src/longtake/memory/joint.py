@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from longtake.errors import CapabilityError
 from longtake.frame import Tokens
-from longtake.memory.full import append, full_layout, one_size
-from longtake.memory.keep import Keep
+from longtake.memory.full import ONE_SIZE, append, full_layout
+from longtake.memory.keep import Keep, check_size
 from longtake.nn import EncoderBlock, layer_norm
 
 FRAMES = 1000  # rows of the published table of frame numbers
@@ -121,8 +121,7 @@ class JointMemory(nn.Module):
         Raises CapabilityError for a frame of another size than those kept, and for a thousand frames at once.
         """
         new = tokens.features[:, None]
-        if memory:
-            one_size(memory, tokens)
+        check_size(memory, tokens.size, ONE_SIZE)
         features = torch.cat((memory["features"], new), 1) if memory else new
         taken = int(memory["taken"]) if memory else 0
         number = self._number(taken, features.shape[1], features.device)

@@ -14,14 +14,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from longtake.errors import CapabilityError
 from longtake.frame import Exchange, Stats, Tokens
+from longtake.memory.keep import check_size
 from longtake.memory.pose_memory import PoseMemory
 from longtake.memory.twin import TwinLayer
 from longtake.nn import Mlp, drawn, layer_norm
 from longtake.nn.rope3d import BASES, rope3d_table
 
 Memory = Mapping[str, Tensor]  # of one stream, see PointerMemory.layout; empty before its first view
+ONE_SIZE = "Point3R places a frame's patches where those of the frame before were, so all have one size"
 
 
 class PointerMemory(nn.Module):
@@ -71,8 +72,8 @@ class PointerMemory(nn.Module):
         """
         features = tokens.features
         appearance = features.mean(1)
+        check_size(memory, tokens.size, ONE_SIZE)
         if memory:
-            _check_size(memory, tokens)
             pose_memory = memory["pose_memory"]
             pose_token = self.pose_memory.read(pose_memory, appearance)
             stored, at, before = memory["tokens"], memory["positions"], memory["patches"]
@@ -181,12 +182,3 @@ def merge(
     positions = positions.index_copy(0, hit, place)
     features = features.index_copy(0, hit, shares @ new_features[~far])
     return torch.cat((positions, new_positions[far])), torch.cat((features, new_features[far]))
-
-
-def _check_size(memory: Memory, tokens: Tokens) -> None:
-    if tuple(memory["size"].tolist()) != tokens.size:
-        height, width = memory["size"].tolist()
-        raise CapabilityError(
-            f"a view of {tokens.size[1]} x {tokens.size[0]} pixels in a take of {width} x {height}: Point3R places a "
-            "view's patches where those of the view before were. Keep one size, or reset before it changes."
-        )

@@ -182,9 +182,13 @@ class Trainer:
         norm = self.flat.clip(self.config.clip)
         for group in self.optimiser.param_groups:
             group["lr"] = self.rate(progress)
+        before, sound = self.flat.values.clone(), norm.isfinite()
         self.optimiser.step()
+        # Gradients that are not finite are zeros by now, along which Muon would still go on at full size: stay.
+        self.flat.values.copy_(torch.where(sound, self.flat.values, before))
         self.average.update()
-        for name, part in (step.parts | {"norm": norm}).items():
+        more = {"norm": torch.where(sound, norm, 0.0), "skipped": (~sound).float()}
+        for name, part in (step.parts | more).items():
             self.sums[name] = self.sums.get(name, 0) + part.detach().clone()  # clone: a graph overwrites its outputs
         self.step_count += 1
         self.frame_count += step.shape.takes * step.shape.frames * self.crew.size

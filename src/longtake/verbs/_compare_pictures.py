@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from longtake.errors import InputError, OutputError
 from longtake.evaluation.figures import align_similarity
+from longtake.verbs._compare_cost import MARKS
 from longtake.verbs._compare_run import Entry, TakeLine
 
 PAPER, CARD, INK, MUTED, LINE = "#faf9f6", "#f2f0ea", "#1c1d22", "#7b7a80", "#dedbd2"
@@ -33,10 +35,10 @@ def save_comparison(entries: Sequence[Entry], path: Path) -> None:
 
 
 def draw_comparison(entries: Sequence[Entry]) -> Image.Image:
-    """Error against length on the left (where there is truth), paths from above beside it, a legend below."""
+    """Error against length (where there is truth) and, of several models, costs; then paths from above, a legend."""
     shown = range(min(PATHS, len(entries[0].takes)))
-    curves = any(line.by_length for line in entries[0].takes)
-    cells = len(shown) + curves
+    curves = [panel for panel in panels(entries) if any(len(lengths) > 1 for lengths, _ in panel.curves)]
+    cells = len(shown) + len(curves)
     columns = 2 if cells > 1 else 1
     wide = (WIDTH - 2 * MARGIN - (columns - 1) * 40) // columns
     tall = round(wide * (0.72 if columns == 2 else 0.5))
@@ -45,9 +47,9 @@ def draw_comparison(entries: Sequence[Entry]) -> Image.Image:
     page = _Page(WIDTH, 110 + rows * (tall + 70) + legend + 40)
     page.text(MARGIN, 70, "Rules side by side" if len({e.model for e in entries}) == 1 else "Side by side", 34)
     place = iter((MARGIN + (i % columns) * (wide + 40), 110 + (i // columns) * (tall + 70)) for i in range(cells))
-    if curves:
+    for panel in curves:
         x, y = next(place)
-        _draw_curves(page, (x, y, wide, tall), entries)
+        _draw_curves(page, (x, y, wide, tall), panel)
     for take in shown:
         x, y = next(place)
         _draw_paths(page, (x, y, wide, tall), entries, take)
@@ -59,17 +61,44 @@ def draw_comparison(entries: Sequence[Entry]) -> Image.Image:
     return page.finish()
 
 
-def _draw_curves(page: _Page, box: tuple[int, int, int, int], entries: Sequence[Entry]) -> None:
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """Curves over the number of frames, one an entry; an empty one where it has none."""
+
+    words: str
+    curves: list[tuple[np.ndarray, np.ndarray]]  # (lengths, values)
+
+
+def panels(entries: Sequence[Entry]) -> list[Panel]:
+    """The error, and where models are compared what they cost: means over the takes that reached a length."""
+    error: list[_Values] = [[{n: pair[0] for n, pair in t.by_length.items()} for t in e.takes] for e in entries]
+    made = [("Error of the first n frames: ATE over the take's spread, mean over takes", error)]
+    if len({entry.model for entry in entries}) > 1:
+        for words, name, unit in (
+            ("Frames/s around frame n", "frames_per_second", 1.0),
+            ("Memory at most until frame n, MB", "peak_bytes", 1e-6),
+            ("Kept between frames after frame n, MB", "state_bytes", 1e-6),
+        ):
+            known = [[{n: getattr(c, name) for n, c in t.costs.items()} for t in e.takes] for e in entries]
+            made.append((words, [[{n: unit * v for n, v in t.items() if v is not None} for t in e] for e in known]))
+    return [Panel(words, [_mean_over(takes) for takes in values]) for words, values in made]
+
+
+_Values = list[dict[int, float]]  # a take each: length -> value
+
+
+def _mean_over(takes: _Values) -> tuple[np.ndarray, np.ndarray]:
+    lengths = sorted({n for values in takes for n in values})
+    return np.array(lengths, float), np.array([np.mean([v[n] for v in takes if n in v]) for n in lengths])
+
+
+def _draw_curves(page: _Page, box: tuple[int, int, int, int], panel: Panel) -> None:
     x, y, wide, tall = box
     page.card(box)
-    page.text(x, y + tall + 34, "Error of the first n frames: ATE over the take's spread, mean over takes", 20, MUTED)
-    curves = []
-    for entry in entries:
-        lengths = sorted({n for line in entry.takes for n in line.by_length})
-        means = [np.mean([line.by_length[n][0] for line in entry.takes if n in line.by_length]) for n in lengths]
-        curves.append((np.array(lengths, float), np.array(means)))
+    page.text(x, y + tall + 34, panel.words, 20, MUTED)
+    curves = panel.curves
     first, last = (f(n for c in curves for n in c[0]) for f in (min, max))
-    highest = max(float(c[1].max()) for c in curves)
+    highest = max(float(c[1].max()) for c in curves if len(c[1]))
     step = _nice(highest / 5)
     roof = step * np.ceil(highest / step + 0.05)
     left, right, base, head = x + 70, x + wide - 26, y + tall - 56, y + 28
@@ -82,12 +111,14 @@ def _draw_curves(page: _Page, box: tuple[int, int, int, int], entries: Sequence[
         at = spot(first, tick)[1]
         page.line([(left, at), (right, at)], LINE, 1)
         page.text(left - 12, at + 7, f"{tick:g}", 19, MUTED, "rs")
-    for n in (10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000):
+    for n in MARKS:
         if first <= n <= last:
             at = spot(n, 0)[0]
             page.line([(at, base), (at, base + 7)], MUTED, 1)
             page.text(at, base + 32, f"{n:,}", 19, MUTED, "ms")
     for i, (lengths, means) in enumerate(curves):
+        if len(lengths) == 1:  # a take that ended with its first frame
+            page.ring(spot(float(lengths[0]), float(means[0])), 5)
         page.line([spot(n, e) for n, e in zip(lengths, means, strict=True)], _color(i), 3.5)
 
 
@@ -98,7 +129,7 @@ def _draw_paths(page: _Page, box: tuple[int, int, int, int], entries: Sequence[E
     paths, metres = _flatten(lines)
     true = lines[0].true_path is not None
     words = f"Paths of {lines[0].take} from above, "
-    words += "aligned to the true one (black)" if true else f"aligned to {entries[0].rule}"
+    words += "aligned to the true one (black)" if true else "aligned to the first of these"
     page.text(x, y + tall + 34, words, 20, MUTED)
     everything = np.concatenate([p for p in paths if len(p)] or [np.zeros((1, 2))])
     low, high = np.percentile(everything, (0.5, 99.5), axis=0)  # one run-away point does not shrink the rest
@@ -115,7 +146,7 @@ def _draw_paths(page: _Page, box: tuple[int, int, int, int], entries: Sequence[E
             page.line(place(paths[i]), _color(i), 3)
     if true:
         page.line(place(paths[-1]), INK, 3.5)
-    start = place(paths[-1] if true else paths[0])[0] if len(paths[0]) else tuple(centre)
+    start = place(paths[-1])[0] if len(paths[-1]) else tuple(centre)
     page.ring(start, 8)
     unit = _nice(span.max() / 5)
     page.line([(x + 24, y + tall - 24), (x + 24 + unit * zoom, y + tall - 24)], MUTED, 3)
@@ -127,17 +158,21 @@ def _flatten(lines: Sequence[TakeLine]) -> tuple[list[np.ndarray], str]:
 
     Above is the direction in which the reference moves least: a walk fills the floor.
     """
-    reference = lines[0].true_path if lines[0].true_path is not None else lines[0].path
+    longest = max(len(line.path) for line in lines)
+    whole = [len(line.path) == longest and bool(np.isfinite(line.path).all()) for line in lines]
+    reference = lines[0].true_path
+    if reference is None:
+        reference = next((line.path for line, can in zip(lines, whole, strict=True) if can), np.zeros((0, 3)))
     aligned = []
-    for line in lines:
-        if np.isfinite(line.path).all():
+    for line, can in zip(lines, whole, strict=True):
+        if can and len(reference):
             scale, rotation, move = align_similarity(line.path, reference)
             aligned.append(scale * line.path @ rotation.T + move)
         else:
             aligned.append(np.zeros((0, 3)))
-    centred = reference - reference.mean(0)
-    _, _, axes = np.linalg.svd(centred, full_matrices=False)
-    flat = [(path - reference.mean(0)) @ axes[:2].T for path in (*aligned, reference)]
+    middle = reference.mean(0) if len(reference) else np.zeros(3)
+    _, _, axes = np.linalg.svd((reference - middle).T @ (reference - middle))
+    flat = [(path - middle) @ axes[:2].T for path in (*aligned, reference)]
     return flat, "m" if lines[0].true_path is not None else "units"
 
 

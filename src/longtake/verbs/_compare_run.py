@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-import time
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,11 +15,11 @@ from longtake.errors import InputError
 from longtake.evaluation.figures import align_similarity
 from longtake.evaluation.folder import TakeFolder, is_take
 from longtake.evaluation.metrics.trajectory import relative_errors
-from longtake.evaluation.run import evaluate_takes
-from longtake.frame import Frame, Prediction
-from longtake.meter import finish_work
+from longtake.evaluation.run import TakeResult, evaluate_takes
+from longtake.memory.keep import Keep
+from longtake.meter import give_back_memory
 from longtake.registry import Model
-from longtake.stream import Streams
+from longtake.verbs._compare_cost import Bill, Cost, Watched
 
 if TYPE_CHECKING:
     from longtake.sources import Source
@@ -53,6 +53,8 @@ class TakeLine:
     path: np.ndarray  # (T, 3) predicted positions
     true_path: np.ndarray | None  # (T, 3)
     tracking: tuple[int, int] = (0, 0)  # frames called weak, lost
+    costs: dict[int, Cost] = field(default_factory=dict)  # frames -> what they had cost
+    out_of_memory_after: int | None = None  # frames; None: memory was enough
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,37 +63,12 @@ class Entry:
 
     model: str
     rule: str
-    state_bytes: int  # of one stream
+    state_bytes: int  # of one stream at the end of a take, the most over the takes
     takes: tuple[TakeLine, ...]
 
     @property
     def label(self) -> str:
         return f"{self.model} {self.rule}"
-
-
-@dataclass(slots=True)
-class Watched:
-    """A model that begins streams as the comparison asks for, and remembers them and what they said of tracking."""
-
-    model: Model
-    options: dict[str, Any]
-    begun: Streams | None = None
-    said: list[list[str]] = field(default_factory=list)
-
-    def streams(self, n: int, *, rule: Any, reset_every: int | None) -> Watched:
-        """Begin n streams."""
-        self.begun = self.model.streams(n, rule=rule, reset_every=reset_every, **self.options)
-        self.said = [[] for _ in range(n)]
-        return self
-
-    def step(self, frames: Sequence[Frame | None]) -> Sequence[Prediction | None]:
-        """Step them."""
-        assert self.begun is not None
-        predictions = self.begun.step(frames)
-        for said, prediction in zip(self.said, predictions, strict=True):
-            if prediction is not None:
-                said.append(getattr(prediction, "tracking", "ok"))
-        return predictions
 
 
 def find_takes(sources: Sequence[str], stride: int = 1, max_frames: int | None = None) -> list[TakeFolder] | list[Clip]:
@@ -130,59 +107,79 @@ def run_entry(
     rule: str,
     takes: Sequence[TakeFolder] | Sequence[Clip],
     *,
-    reset_every: int | None,
+    reset_every: Any,  # as `Model.streams` takes it
     batch: int = 1,
     options: dict[str, Any] | None = None,
     on_frame: Callable[[int], None] | None = None,
 ) -> Entry:
-    """Run one model under one rule over all takes, `batch` of them at a time where they have truth."""
+    """Run one model under one rule over all takes, `batch` of them at a time where they have truth.
+
+    A model without update rules is run as it is. Where it revises earlier frames, its last word counts. Where it runs
+    out of memory, the take's line says after how many frames, and has the figures of those lengths only.
+    """
+    give_back_memory()
     watched = Watched(model, options or {})
     lines: list[TakeLine] = []
     with_truth = [take for take in takes if isinstance(take, TakeFolder)]
+    batch = batch if model.capabilities.batch else 1  # else streams share nothing but the memory that they take
     for first in range(0, len(with_truth), batch):
         group = with_truth[first : first + batch]
         results = evaluate_takes(watched, group, rule, reset_every, lengths=(), on_frame=on_frame)
-        for result, said in zip(results, watched.said, strict=True):
-            figures = path_figures(result.world_from_cam, result.true_world_from_cam)
-            lines.append(
-                TakeLine(
-                    take=result.name,
-                    ate=result.figures.pose.ate,
-                    spread=result.figures.pose.spread,
-                    abs_rel=result.figures.depth.abs_rel,
-                    frames_per_second=len(result.indices) / max(result.seconds, 1e-9),
-                    path=result.world_from_cam[:, :3, 3],
-                    true_path=result.true_world_from_cam[:, :3, 3],
-                    tracking=(said.count("weak"), said.count("lost")),
-                    **figures,
-                )
-            )
+        both = zip(results, watched.bills, strict=True)
+        lines += [_line_of(result, bill, spent=watched.spent) for result, bill in both]
     for take in takes:
         if isinstance(take, Clip):
             lines.append(_run_clip(watched, take, rule, reset_every, on_frame))
-    assert watched.begun is not None
-    per_stream = watched.begun.state_bytes // len(watched.begun.frames)
-    return Entry(model.name, rule, per_stream, tuple(lines))
+    kept = max((cost.state_bytes for line in lines for cost in line.costs.values()), default=0)
+    return Entry(model.name, rule if model.capabilities.rules else Keep.name, kept, tuple(lines))
+
+
+def _line_of(result: TakeResult, bill: Bill, *, spent: bool) -> TakeLine:
+    figures = path_figures(result.world_from_cam, result.true_world_from_cam)
+    if spent:
+        reached = {n: pair for n, pair in figures["by_length"].items() if n <= bill.frames}
+        figures = {"rpe_translation": math.nan, "rpe_rotation": math.nan, "by_length": reached}
+    return TakeLine(
+        take=result.name,
+        ate=math.nan if spent else result.figures.pose.ate,
+        spread=result.figures.pose.spread,
+        abs_rel=math.nan if spent else result.figures.depth.abs_rel,
+        path=result.world_from_cam[:, :3, 3],
+        true_path=result.true_world_from_cam[:, :3, 3],
+        **figures,
+        **_costs(bill, spent=spent),
+    )
 
 
 def _run_clip(
-    watched: Watched, clip: Clip, rule: str, reset_every: int | None, on_frame: Callable[[int], None] | None
+    watched: Watched,
+    clip: Clip,
+    rule: str,
+    reset_every: Any,  # as `Model.streams` takes it
+    on_frame: Callable[[int], None] | None,
 ) -> TakeLine:
-    streams, path, seconds = watched.streams(1, rule=rule, reset_every=reset_every), [], 0.0
+    streams, path = watched.streams(1, rule=rule, reset_every=reset_every), {}
     for frame in clip.open():
-        begin = time.perf_counter()
         (prediction,) = streams.step([frame])
-        assert prediction is not None
-        finish_work(prediction.depth.device)
-        seconds += time.perf_counter() - begin
-        path.append(prediction.world_from_cam[:3, 3].detach().cpu().double().numpy())
+        if prediction is None:
+            break
+        for each in (*prediction.revised, prediction):
+            path[each.index] = each.world_from_cam[:3, 3].detach().cpu().double().numpy()
         if on_frame is not None:
             on_frame(1)
-    nan, said = float("nan"), watched.said[0]
-    rate = len(path) / max(seconds, 1e-9)
-    return TakeLine(
-        clip.name, nan, nan, nan, nan, nan, rate, {}, np.stack(path), None, (said.count("weak"), said.count("lost"))
-    )
+    walked = np.array([path[index] for index in sorted(path)]).reshape(-1, 3)
+    nothing = dict.fromkeys(("ate", "spread", "rpe_translation", "rpe_rotation", "abs_rel"), math.nan)
+    costs = _costs(watched.bills[0], spent=watched.spent)
+    return TakeLine(clip.name, **nothing, by_length={}, path=walked, true_path=None, **costs)
+
+
+def _costs(bill: Bill, *, spent: bool) -> dict[str, Any]:
+    return {
+        "frames_per_second": bill.frames / max(bill.seconds, 1e-9),
+        "tracking": (bill.said.count("weak"), bill.said.count("lost")),
+        "costs": bill.close(),
+        "out_of_memory_after": bill.frames if spent else None,
+    }
 
 
 def path_figures(predicted: np.ndarray, true: np.ndarray) -> dict[str, Any]:

@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
 from longtake.evaluation.tables import Grid, number
+from longtake.verbs._compare_cost import MARKS
 from longtake.verbs._compare_run import LENGTHS, Entry
 
 HEAD = ("ATE", "ATE/spread", "(median)", "RPE trans", "RPE rot", "AbsRel", "frames/s", "state bytes", "weak+lost")
@@ -52,7 +54,7 @@ def main_grid(entries: Sequence[Entry]) -> Grid:
 
 def length_grid(entries: Sequence[Entry]) -> Grid | None:
     """Return ATE/spread and RPE rotation of the first n frames, the mean over takes that long; None without truth."""
-    reached = [n for n in LENGTHS if any(n in line.by_length for line in entries[0].takes)]
+    reached = [n for n in LENGTHS if any(n in line.by_length for entry in entries for line in entry.takes)]
     if not reached:
         return None
     rows = []
@@ -60,8 +62,7 @@ def length_grid(entries: Sequence[Entry]) -> Grid | None:
         cells = []
         for n in reached:
             pairs = [line.by_length[n] for line in entry.takes if n in line.by_length]
-            ate, turn = np.mean(pairs, 0)
-            cells.append(f"{ate:.3f} / {turn:.2f}")
+            cells.append("{:.3f} / {:.2f}".format(*np.mean(pairs, 0)) if pairs else "-")
         rows.append((entry.model, entry.rule, *cells))
     return Grid(
         "ATE/spread of the whole take / RPE rotation, first n frames",
@@ -71,9 +72,53 @@ def length_grid(entries: Sequence[Entry]) -> Grid | None:
     )
 
 
+def cost_grid(entries: Sequence[Entry]) -> Grid:
+    """Return frames/s, peak memory and bytes kept at the first n frames, the mean over takes that reached them."""
+    last = max((n for entry in entries for line in entry.takes for n in line.costs), default=1)
+    reached = [*(n for n in MARKS if n < last), last]
+    rows = []
+    for entry in entries:
+        costs = [[line.costs[n] for line in entry.takes if n in line.costs] for n in reached]
+        for name, cell in (
+            ("frames/s", lambda some: number(float(np.mean([cost.frames_per_second for cost in some])), 1)),
+            ("peak MB", lambda some: _megabytes([cost.peak_bytes for cost in some])),
+            ("kept MB", lambda some: _megabytes([cost.state_bytes for cost in some])),
+        ):
+            cells = (cell(some) if some else "-" for some in costs)
+            rows.append((entry.model, entry.rule, name, *cells))
+    return Grid(
+        "What the first n frames cost",
+        ("model", "rule", "", *map(str, reached)),
+        tuple(rows),
+        labels=3,
+        note="frames/s over the frames since the column before; peak: the most memory so far, of the GPU, else of the "
+        "process; kept: between frames, of one take.",
+    )
+
+
+def spent_lines(entries: Sequence[Entry]) -> list[str]:
+    """Return a line for each take that a model had no memory for."""
+    return [
+        f"{entry.label}: out of memory after {line.out_of_memory_after} frames of {line.take}"
+        for entry in entries
+        for line in entry.takes
+        if line.out_of_memory_after is not None
+    ]
+
+
+def _megabytes(some: Sequence[int | None]) -> str:
+    """Return the mean with three digits that count; a dash where the system does not say."""
+    known = [value for value in some if value is not None]
+    if not known:
+        return "-"
+    mean = float(np.mean(known)) / 1e6
+    return number(mean, 0 if mean >= 100 else 1 if mean >= 10 else 2 if mean >= 1 else 3)
+
+
 def to_json(entries: Sequence[Entry], settings: dict[str, Any]) -> dict[str, Any]:
     """Return every figure as plain values."""
-    fields = ("take", "ate", "spread", "rpe_translation", "rpe_rotation", "abs_rel", "frames_per_second", "tracking")
+    fields = ("take", "ate", "spread", "rpe_translation", "rpe_rotation", "abs_rel", "frames_per_second", "tracking",
+              "out_of_memory_after")  # fmt: skip
     return {
         "settings": settings,
         "entries": [
@@ -84,6 +129,7 @@ def to_json(entries: Sequence[Entry], settings: dict[str, Any]) -> dict[str, Any
                 "takes": [
                     {name: getattr(line, name) for name in fields}
                     | {"frames": len(line.path), "by_length": line.by_length, "path": line.path.round(6)}
+                    | {"costs": {n: asdict(cost) for n, cost in line.costs.items()}}
                     for line in entry.takes
                 ],
             }

@@ -56,7 +56,7 @@ def main(  # noqa: PLR0913
         weights: Weight file, for models whose weights are not in the package; `hub` downloads the official one.
         rule: Update rule of a recurrent memory, by default ttt3r; `longtake rules` lists them.
         reset_every: Start the memory over every so many frames; the poses are chained. auto is what is best for the
-            model (24 frames for longtake-small), None is never.
+            model (16 frames for longtake-small), None is never.
         reset_when: Start the memory over by what is seen: spent:N (the rates have added up to N, 60 by default, and the
             confidence is down), cut, or spent:N+cut.
         join: How the chunks between resets meet: exact (as published), scale (same camera, its scale by depth) or sim3;

@@ -41,7 +41,7 @@ def main(  # noqa: PLR0913
         weights: Weight file, for models whose weights are not in the package.
         rule: Update rule of the memory; `longtake rules` lists them.
         reset_every: Start each client's memory over every so many of its frames; the poses are chained. auto is what is
-            best for the model (24 frames for longtake-small), None is never.
+            best for the model (16 frames for longtake-small), None is never.
         size: Longer side of the image that the model sees, in pixels; by default the model's own.
         device: auto (CUDA, then Apple's MPS, then the CPU), cpu, cuda, cuda:1, mps.
         precision: Matrices are multiplied in float32, or in bf16, which is faster where the processor has it.

@@ -21,7 +21,7 @@ from longtake.evaluation.benchmark.gathered import Gathered
 from longtake.evaluation.benchmark.path_score import score_path
 from longtake.evaluation.benchmark.protocol import Protocol
 from longtake.frame import Frame, PixelMap, Prediction
-from longtake.meter import finish_work, peak_bytes, start_counting
+from longtake.meter import finish_work, is_lack_of_memory, peak_bytes, start_counting
 from longtake.tokenize.images import prepare
 
 
@@ -79,7 +79,7 @@ def walk(
             last = stream.step(Frame(image=picture, time=frame.time, index=frame.index, name=frame.name))
             finish_work(device)
         except (MemoryError, RuntimeError) as error:
-            if not _is_lack_of_memory(error):
+            if not is_lack_of_memory(error):
                 raise
             _stop(sequence, positions, lengths, out, " ".join(str(error).split())[:200])
             break
@@ -141,16 +141,6 @@ def _close(lengths: list[int], gathered: Gathered, out: Walk, *, whole: bool) ->
     if whole:  # the end, however many frames that is: sequences of different lengths belong together
         end = lengths[0] if lengths[0] in out.by_length else done
         out.by_length[end]["whole"] = end
-
-
-def _is_lack_of_memory(error: Exception) -> bool:
-    """CUDA has a class of its own; the CPU's and Apple's allocators raise a RuntimeError that says so."""
-    said = str(error).lower()
-    return (
-        isinstance(error, (MemoryError, torch.OutOfMemoryError))
-        or "out of memory" in said
-        or "t allocate memory" in said
-    )
 
 
 def _stop(sequence: Sequence, positions: range, lengths: list[int], out: Walk, said: str) -> None:
