@@ -22,7 +22,7 @@ from longtake.cameras import CameraChoice
 from longtake.continuity.joining import check_join, join_chunks
 from longtake.continuity.trigger import ResetTrigger, read_trigger
 from longtake.continuity.watch import Watch
-from longtake.engine import choose_engine, packed, precision_of, running, tuning_of
+from longtake.engine import Ahead, choose_engine, packed, precision_of, running, tuning_of
 from longtake.errors import CapabilityError, CheckpointError, InputError, OutputError
 from longtake.families.contract import Family
 from longtake.families.cut3r import STREAMING, Cut3r
@@ -88,6 +88,7 @@ class Streams:
         self.shown: list[list[Shown]] = [[] for _ in range(n)]  # of the frames kept, where a family revises them
         self.graphs = graphs
         self.engine = choose_engine(model, self.rule, n, graphs=graphs)
+        self.early: Ahead[Tensor] = Ahead()  # the images of `upcoming`: the engine knows them by the tensor
         if prepare_on not in ("host", "device"):
             raise InputError(f"prepare_on={prepare_on!r}; there are host and device")
         if prepare_on == "device" and not hasattr(model, "prepare_on"):
@@ -154,6 +155,7 @@ class Streams:
         *,
         update: bool = True,
         reset: Sequence[bool] | bool = False,
+        upcoming: Sequence[Prepared | None] = (),
     ) -> list[Prediction | None]:
         """One frame of each stream (None: that stream gets none this time) -> its prediction.
 
@@ -162,6 +164,8 @@ class Streams:
         as the first of the new chunk and the poses are chained through it, so the world stays the take's first camera.
         reset=True with update=False leaves a new chunk that has seen nothing, as in the published program: it begins
         with the next frame, which nothing ties to the take's world, so the poses after it are not in that world.
+        upcoming: frames of the next call, if they are known: an engine that looks ahead (`Tuning.ahead`) encodes them
+        meanwhile, where the same streams have a frame, all of one size. Should others come, those are encoded then.
         """
         if len(frames) != len(self.frames):
             raise InputError(
@@ -174,10 +178,13 @@ class Streams:
             resets = [a or b for a, b in zip(resets, self.watch.due() or resets, strict=True)]
         prepared = [None if frame is None else self._prepared(frame, i) for i, frame in enumerate(frames)]
         predictions: list[Prediction | None] = [None] * len(frames)
-        for members in self._groups(prepared):
+        groups = self._groups(prepared)
+        coming = self._groups(upcoming) if self.engine.looks_ahead else []
+        for members in groups:
             group = [p for p in (prepared[i] for i in members) if p is not None]
             due = [resets[i] or (update and self._due(i)) for i in members]
-            for i, prediction in zip(members, self._step_group(members, group, update, due), strict=True):
+            following = [p for p in upcoming if p is not None] if coming == groups == [members] else []
+            for i, prediction in zip(members, self._step_group(members, group, update, due, following), strict=True):
                 predictions[i] = prediction
         return predictions
 
@@ -226,23 +233,30 @@ class Streams:
             return [[i] for _, i in present]
         return [[i for other, i in present if other == size] for size in sorted({size for size, _ in present})]
 
+    def _images(self, ready: Sequence[Prepared], members: Sequence[int]) -> Tensor:
+        dtype = self.dtype if precision_of(self.model) == "float32" else torch.float32
+        early = self.early.take(ready, members)
+        return torch.stack([p.picture for p in ready]).to(self.device, dtype) if early is None else early
+
     def _prepared(self, frame: Frame | np.ndarray | Prepared, i: int) -> Prepared:
-        if isinstance(frame, Prepared):
-            return frame
-        if not isinstance(frame, Frame):
+        if not isinstance(frame, Frame | Prepared):
             frame = Frame(image=np.asarray(frame), time=float(self.frames[i]), index=self.frames[i])
-        return self.prepare(frame)
+        return frame if isinstance(frame, Prepared) else self.prepare(frame)
 
     @torch.no_grad()
-    def _step_group(self, members: list[int], ready: list[Prepared], update: bool, due: list[bool]) -> list[Prediction]:
-        dtype = self.dtype if precision_of(self.model) == "float32" else torch.float32
-        images = torch.stack([p.picture for p in ready]).to(self.device, dtype)
+    def _step_group(
+        self, members: list[int], ready: list[Prepared], update: bool, due: list[bool], following: list[Prepared]
+    ) -> list[Prediction]:
+        images = self._images(ready, members)
         group = [p.shown for p in ready]
         plain = Flags.plain(len(members), self.device, update=update)
         resets = torch.tensor(due, device=self.device)
         index = torch.tensor(members, device=self.device)
         chain = self.state.world_from_chunk[index]
-        heads = self.engine.see(images, Flags(plain.active, plain.update, resets), members)
+        upcoming = self._images(following, members) if following else None
+        heads = self.engine.see(images, Flags(plain.active, plain.update, resets), members, upcoming)
+        if upcoming is not None:
+            self.early.keep(following, members, upcoming)
         own = _last(heads, len(group))
         codes = self.watch.look(images, own, members, resets, update=update)
         if any(due):  # the overlap: the same views again, as the first of their new chunks
@@ -336,6 +350,7 @@ class Streams:
         self.model.to(device)
         state = self.state.to(device)
         self.engine = choose_engine(self.model, self.rule, len(self.frames), graphs=self.graphs)
+        self.early = Ahead()
         self.state = state
         self.watch.to(device)
         return self
@@ -356,10 +371,15 @@ class Stream(Streams):
         super().__init__(model, 1, rule=rule, reset_every=reset_every, name=name, **options)
 
     def step(  # type: ignore[override]
-        self, frames: Frame | np.ndarray | Prepared, *, update: bool = True, reset: bool = False
+        self,
+        frames: Frame | np.ndarray | Prepared,
+        *,
+        update: bool = True,
+        reset: bool = False,
+        upcoming: Prepared | None = None,
     ) -> Prediction:
-        """One frame -> its prediction, in constant memory. See Streams.step for update, reset, and both together."""
-        (prediction,) = super().step([frames], update=update, reset=reset)
+        """One frame -> its prediction, in constant memory. See Streams.step for update, reset, both, and upcoming."""
+        (prediction,) = super().step([frames], update=update, reset=reset, upcoming=[upcoming])
         assert prediction is not None
         return prediction
 
