@@ -34,6 +34,18 @@ def heads_of(heads: Heads | None) -> list[Tensor]:
     return kept
 
 
+def replayed(work: Any) -> Any:
+    """A graph by plain calls: work is run once to begin with, and what it says is always in the same memory."""
+    kept = work()
+
+    def replay() -> Heads | None:
+        for place, tensor in zip(heads_of(kept), heads_of(work()), strict=True):
+            place.copy_(tensor)
+        return kept
+
+    return replay
+
+
 class Take:
     """Random calls of an engine for three streams: some members, sizes, resets with their repeated frame, loads."""
 
@@ -82,7 +94,7 @@ TOLD = {
 def test_what_is_said_is_what_is_said_without(kind: Any) -> None:
     """The plain engine, and the schedule of the graphs by plain calls: slots, fixed memory, repeated frames."""
     take, plain, ahead = Take(0), build(), build(ahead=True)
-    options = {"capture": lambda work: work} if kind is CapturedEngine else {}
+    options = {"capture": replayed} if kind is CapturedEngine else {}
 
     def run(model: Any, told: Any) -> Any:
         return take.run(kind(model, model.writer("ttt3r"), 3, **options), told)

@@ -192,11 +192,11 @@ class CapturedEngine:
         fresh, tokens = _of_its_own(made), _of_its_own(made)
 
         def turn() -> None:
-            torch._foreach_copy_(_changing(tokens), _changing(fresh))
+            _write(_changing(tokens), _changing(fresh))
 
         def encode() -> None:
             with running(model):
-                torch._foreach_copy_(_changing(fresh), _changing(model.tokenize(Views(image=pictures))))
+                _write(_changing(fresh), _changing(model.tokenize(Views(image=pictures))))
 
         def again() -> Heads | None:
             with running(model):
@@ -215,10 +215,15 @@ class CapturedEngine:
 
 
 def _copied(heads: Heads) -> Heads:
-    """In memory of their own, contiguous: one launch where all are of one type, as the official models' are."""
+    """In memory of their own, contiguous."""
     new = heads.map(lambda tensor: torch.empty_like(tensor, memory_format=torch.contiguous_format))
-    torch._foreach_copy_(_there(new), _there(heads))
+    _write(_there(new), _there(heads))
     return new
+
+
+def _write(places: list[Tensor], tensors: list[Tensor]) -> None:
+    """One launch where all are contiguous and of one type, else one each."""
+    torch._foreach_copy_(places, tensors)  # pyright: ignore[reportPrivateImportUsage]
 
 
 def _there(heads: Heads) -> list[Tensor]:

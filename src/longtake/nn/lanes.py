@@ -30,7 +30,8 @@ class Lanes:
         if device.type != "cuda":
             return work(*given)
         main, stream = torch.cuda.current_stream(device), self.streams.get((device, lane))
-        while stream is None or stream == main:  # PyTorch has 32 and hands them out in turn: side by side wants two
+        # PyTorch has 32 streams and hands them out in turn, so one may come twice: side by side wants two.
+        while stream is None or (stream == main and lane not in self.open):
             new = torch.cuda.Stream(device)
             stream = None if new in self.streams.values() else new
         self.streams[device, lane] = stream
