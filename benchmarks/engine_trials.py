@@ -9,6 +9,8 @@ Needs nothing but PyTorch and what the package itself reads. Trials run in a pro
 said and left out, one that ends its process or takes too long costs that process, and the others go on in a new one.
 OUT/trials.json is written anew after every trial. What each setting is and was expected to give: docs/performance.md.
 Times as in speed.py; parts are graphs of their own, so where parts overlap in a frame they do not add up to it.
+Rate and busy share of the trials `ahead` are of frames that come with the next one, as from a file; p50 and p95 are
+always of frames that come alone, as from a camera, and whose pose is waited for.
 Errors are of the norm, against the same weights in float32 without settings, over four frames.
 """
 
@@ -56,6 +58,8 @@ TRIALS = (
     Trial("lanes", _some("tables", "channels_last", "benchmark", "lanes")),
     Trial("joint", _some("tables", "channels_last", "benchmark", "lanes", "joint"), seconds=16),
     Trial("all", PARTS, {"dense": True}, seconds=25, profiled=True),
+    Trial("ahead", PARTS | {"ahead": True}, {"dense": True}, seconds=20, profiled=True),
+    Trial("ahead-16", PARTS | {"ahead": True}, {"dense": True}, 16, seconds=45, profiled=True),
     Trial("all-16", PARTS, {"dense": True}, 16, seconds=45, profiled=True),
     Trial("fp8", PARTS, {"dense": True}, precision="fp8", seconds=20),
     Trial("fp8-16", PARTS, {"dense": True}, 16, precision="fp8", seconds=25),

@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import _thread
+import copy
 import json
 import threading
 import time
 from collections.abc import Generator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from model_files import our_file
 from waiting import wait_for
 
 import longtake
+from longtake.engine import PlainEngine, Tuning, tune
 from longtake.errors import InputError, OutputError
 from longtake.frame import Frame
 from longtake.geometry.camera import camera_matrix
@@ -132,6 +135,27 @@ def test_a_file_is_decoded_and_prepared_ahead_and_a_live_source_is_not(model: Mo
             assert 2 <= max(lead) <= 4 + 4 + 3 and take.threads == {"longtake-prefetch"}
         else:
             assert set(lead) == {0} and take.threads == {threading.current_thread().name}
+
+
+def test_a_file_is_encoded_ahead_where_that_is_on_and_a_live_source_never(
+    model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The files are the same; the engine is told the next frame of a file, but for the last one."""
+    told, see = [], PlainEngine.see
+
+    def noted(self: PlainEngine, *given: Any) -> Any:
+        told.append(given[3] is not None)
+        return see(self, *given)
+
+    monkeypatch.setattr(PlainEngine, "see", noted)
+    own = replace(model, module=copy.deepcopy(model.module))
+    for name, kind, ahead in (("a", "video", False), ("b", "video", True), ("c", "live", True)):
+        tune(own.module, Tuning(ahead=ahead))
+        take = Pictures(7, kind=kind, prefetch=kind == "video", broken=6)
+        with pytest.raises(InputError, match="the source broke"):
+            reconstruct(take, model=own, out=tmp_path / name, report=False, reset_every=4)
+    assert told == [False] * 6 + [True] * 5 + [False] + [False] * 6
+    assert files_of(tmp_path / "a") == files_of(tmp_path / "b") == files_of(tmp_path / "c")
 
 
 def test_a_source_of_a_known_lens_is_read_ahead_like_its_file(model: Model, tmp_path: Path) -> None:

@@ -13,7 +13,9 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from longtake.engine.precision import precision_of
-from longtake.errors import CheckpointError, InputError
+from longtake.errors import CheckpointError, InputError, OutputError
+from longtake.files import save_tensors
+from longtake.geometry.lens import Lens
 
 FORMAT = "longtake-state-1"
 
@@ -37,6 +39,33 @@ def read_saved(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     if about.get("format") != FORMAT:
         raise CheckpointError(f"{path}: holds no stream state (wanted {FORMAT}); weights are loaded with longtake.load")
     return about, tensors
+
+
+def write_saved(path: str | Path, about: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+    """Write what `read_saved` reads. Raises OutputError; an earlier file of that name is then as it was."""
+    try:
+        save_tensors(Path(path), tensors, {"longtake": json.dumps(about | {"format": FORMAT})})
+    except (SafetensorError, OSError) as error:
+        raise OutputError(
+            f"{path}: the state cannot be saved here ({error}). Give a file in a folder that can be written to."
+        ) from error
+
+
+def options_of(about: dict[str, Any]) -> dict[str, Any]:
+    """How the streams of a state file were made, as `Streams` takes it; what older files do not say is left out."""
+    names = ("rule", "reset_every", "camera", "intrinsics", "join", "reset_when")
+    options = {name: about[name] for name in names if name in about} | about.get("options", {})
+    if about.get("intrinsics_size"):
+        options["intrinsics"] = Lens(about["intrinsics"], (), tuple(about["intrinsics_size"]))
+    return options
+
+
+def check_same_kind(path: str | Path, about: dict[str, Any], config: Any) -> None:
+    """Raise CheckpointError unless a model's configuration is that of the one that saved a state."""
+    if about["config"] != json.loads(json.dumps(config.to_dict())):
+        raise CheckpointError(
+            f"{path}: was saved by {about['model'] or 'another model'}; load that model and resume it"
+        )
 
 
 def saved_model(path: str | Path) -> tuple[str, int | None, str]:

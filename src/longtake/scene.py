@@ -36,7 +36,7 @@ from longtake.predictions import Prepared
 from longtake.revisions import Revisions
 from longtake.rules import Rule
 from longtake.sources import KnownSource, Source, open_known, resolve_lens
-from longtake.sources.prefetch import Prefetcher
+from longtake.sources.prefetch import Prefetcher, with_next
 from longtake.stream import Stream
 
 
@@ -266,13 +266,15 @@ def _record(
             keyframes = stack.enter_context(tempfile.TemporaryDirectory(prefix="longtake-keyframes-"))
             closer = LoopCloser(stream.model, Archive(Path(keyframes)))
             recorder.correction = closer.correct
+        looking = take.prefetch and stream.engine.looks_ahead
+        paired = stack.enter_context(closing(with_next(frames) if looking else ((frame, None) for frame in frames)))
         # Before the recorder: a source without a frame (which is an InputError) leaves no folder behind.
-        first = next(frames)
+        first = next(paired)
         with recorder, _Writing(recorder, stream.device) as writing:
             try:
-                for frame in chain([first], frames):
+                for frame, upcoming in chain([first], paired):
                     ready = time.perf_counter()
-                    prediction = stream.step(frame)
+                    prediction = stream.step(frame, upcoming=upcoming)
                     finish_work(stream.device)
                     writing.write(held.take(prediction, time.perf_counter() - ready))
                     if closer is not None:

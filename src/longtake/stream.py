@@ -7,7 +7,6 @@ frames in, predictions out, several takes at once, resets with the overlap frame
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncGenerator, AsyncIterable, Generator, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,18 +14,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
 from torch import Tensor
 
 from longtake.cameras import CameraChoice
 from longtake.continuity.joining import check_join, join_chunks
 from longtake.continuity.trigger import ResetTrigger, read_trigger
 from longtake.continuity.watch import Watch
-from longtake.engine import choose_engine, packed, precision_of, running, tuning_of
-from longtake.errors import CapabilityError, CheckpointError, InputError, OutputError
+from longtake.engine import Ahead, choose_engine, packed, precision_of, running, tuning_of
+from longtake.errors import CapabilityError, CheckpointError, InputError
 from longtake.families.contract import Family
 from longtake.families.cut3r import STREAMING, Cut3r
-from longtake.files import save_tensors
 from longtake.flow import predict, predict_async
 from longtake.frame import PATCH, Exchange, Flags, Frame, Heads, Policy, Prediction, State, Tokens, Views
 from longtake.geometry.lens import Lens
@@ -34,7 +31,7 @@ from longtake.memory.keep import Keep, check_size, out_of_memory
 from longtake.meter import is_lack_of_memory
 from longtake.predictions import Prepared, Shown, facts_of, predictions_of, shown_from
 from longtake.rules import Rule
-from longtake.saved import FORMAT, check_same_numbers, fingerprint, read_saved
+from longtake.saved import check_same_kind, check_same_numbers, fingerprint, options_of, read_saved, write_saved
 from longtake.tokenize.images import to_tensor
 from longtake.tokenize.images_device import DevicePreparer
 
@@ -89,6 +86,7 @@ class Streams:
         self.shown: list[list[Shown]] = [[] for _ in range(n)]  # of the frames kept, where a family revises them
         self.graphs = graphs
         self.engine = choose_engine(model, self.rule, n, graphs=graphs)
+        self.early: Ahead[Tensor] = Ahead()  # the images of `upcoming`: the engine knows them by the tensor
         if prepare_on not in ("host", "device"):
             raise InputError(f"prepare_on={prepare_on!r}; there are host and device")
         if prepare_on == "device" and not hasattr(model, "prepare_on"):
@@ -130,7 +128,7 @@ class Streams:
             "memory": self.model.capabilities.memory,
             "cost": self.model.capabilities.cost,
             "rule": self.rule.name,
-            "options": self._options(),
+            "options": self.rule.options() if isinstance(self.rule, Keep) else {},
             "streams": len(self.frames),
             "device": str(self.device),
             "dtype": str(self.dtype).removeprefix("torch."),
@@ -155,6 +153,7 @@ class Streams:
         *,
         update: bool = True,
         reset: Sequence[bool] | bool = False,
+        upcoming: Sequence[Prepared | None] = (),
     ) -> list[Prediction | None]:
         """One frame of each stream (None: that stream gets none this time) -> its prediction.
 
@@ -163,6 +162,8 @@ class Streams:
         as the first of the new chunk and the poses are chained through it, so the world stays the take's first camera.
         reset=True with update=False leaves a new chunk that has seen nothing, as in the published program: it begins
         with the next frame, which nothing ties to the take's world, so the poses after it are not in that world.
+        upcoming: frames of the next call, if they are known: an engine that looks ahead (`Tuning.ahead`) encodes them
+        meanwhile, where the same streams have a frame, all of one size. Should others come, those are encoded then.
 
         Raises InputError, OutOfMemory, CapabilityError for a size that a take cannot have, before any is stepped.
         """
@@ -178,10 +179,13 @@ class Streams:
         prepared = [None if frame is None else self._prepared(frame, i) for i, frame in enumerate(frames)]
         self._check_sizes(prepared)  # before any stream is stepped: a refused frame leaves all as they were
         predictions: list[Prediction | None] = [None] * len(frames)
-        for members in self._groups(prepared):
+        groups = self._groups(prepared)
+        coming = self._groups(upcoming) if self.engine.looks_ahead else []
+        for members in groups:
             group = [p for p in (prepared[i] for i in members) if p is not None]
             due = [resets[i] or (update and self._due(i)) for i in members]
-            for i, prediction in zip(members, self._step_group(members, group, update, due), strict=True):
+            following = [p for p in upcoming if p is not None] if coming == groups == [members] else []
+            for i, prediction in zip(members, self._step_group(members, group, update, due, following), strict=True):
                 predictions[i] = prediction
         return predictions
 
@@ -205,10 +209,6 @@ class Streams:
 
     def _due(self, i: int) -> bool:
         return self.reset_every is not None and (self.written[i] + 1) % self.reset_every == 0
-
-    def _options(self) -> dict[str, Any]:
-        """What the memory keeps, where that is a choice."""
-        return self.rule.options() if isinstance(self.rule, Keep) else {}
 
     def prepare(self, frame: Frame) -> Prepared:
         """Resize and crop a frame for the model: what `step` does first. Stateless, so another thread may do it ahead.
@@ -236,20 +236,23 @@ class Streams:
             return [[i] for _, i in present]
         return [[i for other, i in present if other == size] for size in sorted({size for size, _ in present})]
 
+    def _images(self, ready: Sequence[Prepared], members: Sequence[int]) -> Tensor:
+        dtype = self.dtype if precision_of(self.model) == "float32" else torch.float32
+        early = self.early.take(ready, members)
+        return torch.stack([p.picture for p in ready]).to(self.device, dtype) if early is None else early
+
     def _prepared(self, frame: Frame | np.ndarray | Prepared, i: int) -> Prepared:
-        if isinstance(frame, Prepared):
-            return frame
-        if not isinstance(frame, Frame):
+        if not isinstance(frame, Frame | Prepared):
             frame = Frame(image=np.asarray(frame), time=float(self.frames[i]), index=self.frames[i])
-        return self.prepare(frame)
+        return frame if isinstance(frame, Prepared) else self.prepare(frame)
 
     @torch.no_grad()
-    def _step_group(self, members: list[int], ready: list[Prepared], update: bool, due: list[bool]) -> list[Prediction]:
-        dtype = self.dtype if precision_of(self.model) == "float32" else torch.float32
+    def _step_group(
+        self, members: list[int], ready: list[Prepared], update: bool, due: list[bool], following: list[Prepared]
+    ) -> list[Prediction]:
         before = self.state
         try:
-            images = torch.stack([p.picture for p in ready]).to(self.device, dtype)
-            return self._step_images(members, images, [p.shown for p in ready], update, due)
+            return self._step_ready(members, ready, update, due, following)
         except (MemoryError, RuntimeError) as error:
             if not is_lack_of_memory(error):
                 raise
@@ -257,14 +260,19 @@ class Streams:
             seen = max(self.frames[i] for i in members)
             raise out_of_memory(self.model_name, self.model.capabilities, self.rule, seen) from error
 
-    def _step_images(
-        self, members: list[int], images: Tensor, group: list[Shown], update: bool, due: list[bool]
+    def _step_ready(
+        self, members: list[int], ready: list[Prepared], update: bool, due: list[bool], following: list[Prepared]
     ) -> list[Prediction]:
+        images = self._images(ready, members)
+        group = [p.shown for p in ready]
         plain = Flags.plain(len(members), self.device, update=update)
         resets = torch.tensor(due, device=self.device)
         index = torch.tensor(members, device=self.device)
         chain = self.state.world_from_chunk[index]
-        heads = self.engine.see(images, Flags(plain.active, plain.update, resets), members)
+        upcoming = self._images(following, members) if following else None
+        heads = self.engine.see(images, Flags(plain.active, plain.update, resets), members, upcoming)
+        if upcoming is not None:
+            self.early.keep(following, members, upcoming)
         own = heads.map(lambda each: each[-len(group) :])  # earlier frames, which some families revise, come first
         codes = self.watch.look(images, own, members, resets, update=update)
         if any(due):  # the overlap: the same views again, as the first of their new chunks
@@ -297,21 +305,15 @@ class Streams:
 
         Raises OutputError where it cannot be written; an earlier file of that name is then as it was.
         """
-        about = self.describe() | {"format": FORMAT, "frames": self.frames, "config": self.model.config.to_dict()}
+        about = self.describe() | {"frames": self.frames, "config": self.model.config.to_dict()}
         about["written"] = self.written
         about |= {"single": isinstance(self, Stream), "weights": fingerprint(self.model)}
         about["shown"] = [facts_of(each) for each in self.shown]
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state.tensors().items()}
         tensors |= {name: tensor.cpu() for name, tensor in self.watch.tensors().items()}
-        tensors |= {
-            f"shown.{i}": torch.from_numpy(np.stack([f.image for f in s])) for i, s in enumerate(self.shown) if s
-        }
-        try:
-            save_tensors(Path(path), tensors, {"longtake": json.dumps(about)})
-        except (SafetensorError, OSError) as error:
-            raise OutputError(
-                f"{path}: the state cannot be saved here ({error}). Give a file in a folder that can be written to."
-            ) from error
+        kept = [(i, [f.image for f in frames]) for i, frames in enumerate(self.shown) if frames]
+        tensors |= {f"shown.{i}": torch.from_numpy(np.stack(images)) for i, images in kept}
+        write_saved(path, about, tensors)
 
     @staticmethod
     def resume(
@@ -323,17 +325,10 @@ class Streams:
         Raises InputError where there is no such file, CheckpointError if it does not fit.
         """
         about, tensors = read_saved(path)
-        if about["config"] != json.loads(json.dumps(model.config.to_dict())):
-            raise CheckpointError(
-                f"{path}: was saved by {about['model'] or 'another model'}; load that model and resume it"
-            )
+        check_same_kind(path, about, model.config)
         if strict:
             check_same_numbers(path, about, model)
-        options = {"rule": rule or about["rule"], "reset_every": about["reset_every"], "name": name}
-        options |= {key: about[key] for key in ("camera", "intrinsics", "join", "reset_when") if key in about}
-        options |= about.get("options", {})
-        if about.get("intrinsics_size"):
-            options["intrinsics"] = Lens(about["intrinsics"], (), tuple(about["intrinsics_size"]))
+        options: dict[str, Any] = options_of(about) | {"name": name} | ({"rule": rule} if rule else {})
         streams = Stream(model, **options) if about["single"] else Streams(model, len(about["frames"]), **options)
         images = {key: tensors.pop(key) for key in list(tensors) if key.startswith("shown.")}
         watched = {key: tensors.pop(key) for key in list(tensors) if key.startswith("watch.")}
@@ -342,10 +337,8 @@ class Streams:
             streams.state = streams.state.restored({key: tensor.to(device) for key, tensor in tensors.items()})
             if watched:
                 streams.watch.restore(watched)
-            streams.shown = [
-                shown_from(f, images.get(f"shown.{i}"))
-                for i, f in enumerate(about.get("shown", [[]] * len(streams.frames)))
-            ]
+            said = about.get("shown", [[]] * len(streams.frames))
+            streams.shown = [shown_from(facts, images.get(f"shown.{i}")) for i, facts in enumerate(said)]
         except (ValueError, KeyError) as error:
             raise CheckpointError(
                 f"{path}: was saved in {about['dtype']} under rule {about['rule']} and does not fit {streams.dtype} "
@@ -359,6 +352,7 @@ class Streams:
         self.model.to(device)
         state = self.state.to(device)
         self.engine = choose_engine(self.model, self.rule, len(self.frames), graphs=self.graphs)
+        self.early = Ahead()
         self.state = state
         self.watch.to(device)
         return self
@@ -379,13 +373,18 @@ class Stream(Streams):
         super().__init__(model, 1, rule=rule, reset_every=reset_every, name=name, **options)
 
     def step(  # type: ignore[override]
-        self, frames: Frame | np.ndarray | Prepared, *, update: bool = True, reset: bool = False
+        self,
+        frames: Frame | np.ndarray | Prepared,
+        *,
+        update: bool = True,
+        reset: bool = False,
+        upcoming: Prepared | None = None,
     ) -> Prediction:
-        """One frame -> its prediction. See Streams.step for update, reset, and both together.
+        """One frame -> its prediction. See Streams.step for update, reset, both, and upcoming.
 
         Memory and time are constant where the model's memory is bounded; `describe()["cost"]` says what a frame costs.
         """
-        (prediction,) = super().step([frames], update=update, reset=reset)
+        (prediction,) = super().step([frames], update=update, reset=reset, upcoming=[upcoming])
         assert prediction is not None
         return prediction
 

@@ -14,6 +14,9 @@ from longtake.engine.fp8 import EightBitLinear, eight_bits, plain_product
 from longtake.errors import CapabilityError
 from longtake.families.cut3r import Cut3r
 from longtake.families.vggt import Vggt
+from longtake.frame import Frame
+from longtake.nn import Lanes
+from longtake.predictions import Prepared
 from longtake.registry import SMALL, find
 from longtake.stream import Stream, Streams
 
@@ -98,6 +101,54 @@ def test_a_tuned_graph_says_what_plain_calls_say() -> None:
                     torch.testing.assert_close(b.world_from_cam, a.world_from_cam, rtol=1e-3, atol=1e-3)
     for name, tensor in one.state.tensors().items():
         torch.testing.assert_close(two.state.tensors()[name], tensor, rtol=1e-3, atol=1e-3)
+
+
+@gpu
+@pytest.mark.parametrize("settings", [{}, {"lanes": True, "joint": True, "tables": True}])
+def test_a_graph_that_looks_ahead_says_what_plain_calls_say(settings: dict[str, bool]) -> None:
+    """The next frame is encoded while this one is decoded: were a token overwritten too early, numbers would differ.
+
+    With streams that join and leave, resets with their repeated frame, sizes that change, and frames that are not told.
+    """
+    torch.manual_seed(5)
+    config = find("cut3r-512").config.tiny()
+    plain, tuned = (Cut3r(config).eval().requires_grad_(False).cuda() for _ in range(2))
+    tuned.load_state_dict(plain.state_dict())
+    tune(tuned, Tuning(ahead=True, **settings))
+    one, two = Streams(plain, 2, reset_every=4), Streams(tuned, 2, reset_every=4, graphs=True)
+    assert two.describe()["engine"] == "captured" and "ahead" in two.describe()["tuning"]
+    rows: list[list[Prepared | None]] = []
+    for i in range(40):
+        size = (36, 48) if i % 9 != 8 else (48, 36)
+        frames = [Frame(picture(2 * i + k, *size), i / 30, i) for k in range(2)]
+        rows.append([one.prepare(frames[0]), None if i % 6 == 1 else one.prepare(frames[1])])
+    kept = []
+    for i, (row, following) in enumerate(zip(rows, [*rows[1:], []], strict=True)):
+        told = following if i % 5 else []
+        for a, b in zip(one.step(row), two.step(row, upcoming=told), strict=True):
+            assert (a is None) == (b is None)
+            if a is not None and b is not None:
+                torch.testing.assert_close(b.points, a.points, rtol=1e-3, atol=1e-3)
+                torch.testing.assert_close(b.points_world, a.points_world, rtol=1e-3, atol=1e-3)
+                torch.testing.assert_close(b.world_from_cam, a.world_from_cam, rtol=1e-3, atol=1e-3)
+                kept += [(t, t.clone()) for t in (b.confidence, b.confidence_world, b.points_self)]
+    assert all(torch.equal(now, then) for now, then in kept), "a later frame overwrote a prediction"
+    for name, tensor in one.state.tensors().items():
+        torch.testing.assert_close(two.state.tensors()[name], tensor, rtol=1e-3, atol=1e-3)
+
+
+@gpu
+def test_lanes_are_streams_of_their_own() -> None:
+    """PyTorch hands out 32 streams in turn: after that many, a lane could be the stream that it should run beside."""
+    device = torch.device("cuda", torch.cuda.current_device())
+    lanes = Lanes()
+    for _ in range(40):
+        main = torch.cuda.Stream(device)
+        with torch.cuda.stream(main):
+            for lane in range(3):
+                lanes.run(lane, device, torch.zeros, 1)
+            lanes.join(device)
+        assert len({stream.cuda_stream for stream in (main, *lanes.streams.values())}) == 4
 
 
 @gpu

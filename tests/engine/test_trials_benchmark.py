@@ -47,10 +47,11 @@ def test_a_trial_that_fails_is_said_and_the_next_one_runs(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     wrong = engine_trials.Trial("wrong", {"attention": "none such"}, None)
-    monkeypatch.setattr(engine_trials, "TRIALS", (wrong, engine_trials.Trial("right", {}, None)))
+    monkeypatch.setattr(engine_trials, "TRIALS", (wrong, engine_trials.Trial("right", {"ahead": True}, None)))
     until = time.time() + 900
     options = argparse.Namespace(only="wrong,right", until=until, device="cpu", tiny=True, frames=0)
     monkeypatch.setattr(engine_trials_run.Bench, "seconds", 0.1, raising=False)
     assert engine_trials.child(options) == 0
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert "CapabilityError" in lines[1]["failed"] and lines[3]["name"] == "right" and lines[3]["fps"] > 0
+    assert lines[3]["tuning"] == "ahead" and lines[3]["error_points"] < 0.05 and lines[3]["latency_p95_ms"] > 0

@@ -25,6 +25,7 @@ TINY: Cut3rConfig = replace(
     pose_width=16,
     stem=(8, 16, 32),
     conv_widths=(32, 16, 16, 8),
+    metric_scale=False,
 )
 
 

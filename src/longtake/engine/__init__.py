@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from longtake.engine.ahead import Ahead
 from longtake.engine.captured import CapturedEngine
 from longtake.engine.outbox import Outbox
 from longtake.engine.packed import pack, packed
@@ -16,6 +17,7 @@ from longtake.errors import CapabilityError
 __all__ = [
     "ATTENTION",
     "PRECISIONS",
+    "Ahead",
     "CapturedEngine",
     "Engine",
     "Outbox",

@@ -9,7 +9,9 @@ from typing import Any, ClassVar, Protocol
 import torch
 from torch import Tensor
 
+from longtake.engine.ahead import Ahead
 from longtake.engine.precision import running
+from longtake.engine.tuned import tuning_of
 from longtake.frame import Flags, Heads, Tokens, Views
 
 
@@ -19,10 +21,14 @@ class Engine(Protocol):
     name: ClassVar[str]
     state: Any  # of all n streams, as the family defines it
 
-    def see(self, images: Tensor, flags: Flags, members: Sequence[int]) -> Heads:
+    looks_ahead: bool  # whether it makes use of `upcoming`
+
+    def see(self, images: Tensor, flags: Flags, members: Sequence[int], upcoming: Tensor | None = None) -> Heads:
         """One view of each member, images (k, 3, H, W) in [-1, 1], flags (k,): what the heads say. Moves the state on.
 
         The heads are the caller's own; the state is read again before the next call, or copied.
+        upcoming: the images of the next `see`, where they are known and of the same members: they may be encoded
+        meanwhile. The next call then brings that same tensor, unchanged; if it brings another, those are encoded.
         """
         ...
 
@@ -43,13 +49,17 @@ class PlainEngine:
     def __init__(self, model: Any, writer: Any, n: int) -> None:
         self.model, self.writer, self.n = model, writer, n
         self.tokens: Tokens | None = None
+        self.looks_ahead = tuning_of(model).ahead
+        self.early: Ahead[Tokens] = Ahead()
         with running(model):
             self.state = model.begin(n, writer)
 
-    def see(self, images: Tensor, flags: Flags, members: Sequence[int]) -> Heads:
-        """See Engine."""
+    def see(self, images: Tensor, flags: Flags, members: Sequence[int], upcoming: Tensor | None = None) -> Heads:
+        """See Engine. What comes next is encoded first: if that fails, the state has seen nothing that was not said."""
         with running(self.model):
-            self.tokens = self.model.tokenize(Views(image=images))
+            self.tokens = self.early.take([images], members) or self.model.tokenize(Views(image=images))
+            if self.looks_ahead and upcoming is not None:
+                self.early.keep([upcoming], members, self.model.tokenize(Views(image=upcoming)))
         return self._step(flags, members, show=True)
 
     def again(self, flags: Flags, members: Sequence[int], *, show: bool) -> Heads | None:

@@ -44,6 +44,7 @@ class Tuning:
     benchmark: bool = False  # cuDNN tries its ways through a convolution and keeps the fastest
     attention: str = "auto"  # which fused attention is preferred: a name of ATTENTION
     color: bool = True  # whether the colour head runs, where a model has one; False takes it away for good
+    ahead: bool = False  # the next frame is encoded beside this one, where a source knows it; read when a stream begins
 
     def words(self) -> str:
         """Say what is not as in the default."""

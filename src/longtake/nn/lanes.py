@@ -29,10 +29,13 @@ class Lanes:
         """Begin work(*given) in a lane, after all that was begun outside so far; read what it returns after `join`."""
         if device.type != "cuda":
             return work(*given)
-        stream = self.streams.get((device, lane))
-        if stream is None:
-            stream = self.streams[device, lane] = torch.cuda.Stream(device)
-        stream.wait_stream(torch.cuda.current_stream(device))
+        main, stream = torch.cuda.current_stream(device), self.streams.get((device, lane))
+        # PyTorch has 32 streams and hands them out in turn, so one may come twice: side by side wants two.
+        while stream is None or (stream == main and lane not in self.open):
+            new = torch.cuda.Stream(device)
+            stream = None if new in self.streams.values() else new
+        self.streams[device, lane] = stream
+        stream.wait_stream(main)
         self.open[lane] = (*self.open.get(lane, ()), given)
         with torch.cuda.stream(stream):
             return work(*given)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from typing import Any, Generic, Self, TypeVar
 
 from longtake.background import Background
@@ -62,6 +62,19 @@ class Prefetcher(Generic[T]):
 
     def __del__(self) -> None:
         self._stop.set()
+
+
+def with_next(items: Iterator[T]) -> Generator[tuple[T, T | None], None, None]:
+    """Each item with the one after it, or None. An error of the source comes after the items before it, as without."""
+    item = next(items, None)
+    while item is not None:
+        try:
+            following = next(items, None)
+        except Exception:
+            yield item, None
+            raise
+        yield item, following
+        item = following
 
 
 def _work(items: Iterable[Any], out: queue.Queue[tuple[int, Any]], stop: threading.Event) -> None:
