@@ -29,8 +29,8 @@ CONVENTIONS = {
     "lens": "what was known of the camera: null, exif, or its matrix and distortion; frames of a lens with distortion "
     "were undistorted first, and every matrix and picture here is of the undistorted camera",
     "written": "mean rate, 0 to 1, at which the frame went into the memory; null where no update rule says so",
-    "metres_per_unit": "metres in one unit of the take as the model guesses them, each frame for itself; at the top the "
-    "median of the frames. An estimate, by which nothing here was scaled; null where the model does not say it",
+    "metres_per_unit": "metres in one unit of the take as the model guesses them, each frame for itself; at the top, "
+    "their median. An estimate, by which nothing here was scaled; null where the model does not say it",
     "size": "[width, height]",
     "time": "seconds since the start of the source, or as the file of timestamps says",
     "index": "position in the source, counted before stride and start",
