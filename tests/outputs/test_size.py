@@ -280,7 +280,7 @@ def test_the_account_says_so_too_and_only_where_there_is_an_estimate(tmp_path: P
             for index, value in enumerate(values):
                 recorder.add(prediction(index, metric_scale=None if value is None else torch.tensor(value)), 0.01)
             recorder.tell(state_bytes=1, peak_bytes=1)
-        scene = Scene(recorder.out, recorder.summary() | told, recorder.notes)
+        scene = Scene(recorder.out, recorder.summary() | told, recorder.notes, temporary=False)
         words.append((account(scene), figures(scene), scene.metres_per_unit))
     (text, numbers, metres), (plain, none, nothing) = words
     assert metres == numbers["metres_per_unit"] == pytest.approx(METRES)
