@@ -231,6 +231,7 @@ def test_what_fails_within_the_take_keeps_the_frames_before_it(model: Model, tmp
 JSON_FIELDS = {
     "tracking": dict,
     "loop_closures": type(None),  # not asked for
+    "path_length": float, "metres_per_unit": type(None),  # these weights do not say metres
     "frames": int, "seconds": float, "fps": float, "latency_p50_ms": float, "latency_p95_ms": float, "points": int,
     "state_bytes": int, "peak_bytes": int, "model": str, "rule": str, "device": str, "precision": str, "threads": int,
     "status": str, "notes": list, "outputs": list,

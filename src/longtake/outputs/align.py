@@ -68,9 +68,21 @@ def scale_take(take: Take, scale: float) -> Take:
     return _moved(take, Similarity(scale, np.eye(3), np.zeros(3)))
 
 
+def metric_take(take: Take) -> Take:
+    """Return the take in metres as its model estimates them, marked so. Raises InputError where it has no estimate."""
+    if take.is_metric:
+        raise InputError(f"{take.folder}: the take is in metres already. Leave the estimate (--metric) out.")
+    if take.metres_per_unit is None:
+        raise InputError(
+            f"{take.folder}: the take holds no estimate of metres: its model does not say them, or an earlier version "
+            "recorded it. Give --scale or --align if you know its size, or reconstruct it with longtake-small."
+        )
+    return replace(scale_take(take, take.metres_per_unit), estimated=True)
+
+
 def _moved(take: Take, similarity: Similarity) -> Take:
     moved = tuple(
         frame if frame.world_from_cam is None else replace(frame, world_from_cam=similarity.poses(frame.world_from_cam))
         for frame in take.frames
     )
-    return replace(take, frames=moved, is_metric=True, similarity=similarity)
+    return replace(take, frames=moved, is_metric=True, similarity=similarity, metres_per_unit=None)

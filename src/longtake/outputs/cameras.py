@@ -29,6 +29,8 @@ CONVENTIONS = {
     "lens": "what was known of the camera: null, exif, or its matrix and distortion; frames of a lens with distortion "
     "were undistorted first, and every matrix and picture here is of the undistorted camera",
     "written": "mean rate, 0 to 1, at which the frame went into the memory; null where no update rule says so",
+    "metres_per_unit": "metres in one unit of the take as the model guesses them, each frame for itself; at the top, "
+    "their median. An estimate, by which nothing here was scaled; null where the model does not say it",
     "size": "[width, height]",
     "time": "seconds since the start of the source, or as the file of timestamps says",
     "index": "position in the source, counted before stride and start",
@@ -60,7 +62,8 @@ def camera_record(prediction: Prediction, *, files: Mapping[str, str], cloud: tu
         "intrinsics": pose_rows(prediction.intrinsics.detach().cpu().double().numpy()),
         "camera": prediction.camera,
         "tracking": prediction.tracking,
-        "written": _rate(prediction.written),
+        "written": _number(prediction.written),
+        "metres_per_unit": _number(prediction.metric_scale),
         "size": [width, height],
         "intrinsics_original": pose_rows(prediction.intrinsics_original),
         "original_size": list(original),
@@ -69,10 +72,10 @@ def camera_record(prediction: Prediction, *, files: Mapping[str, str], cloud: tu
     }
 
 
-def _rate(written: Tensor | None) -> float | None:
+def _number(value: Tensor | None) -> float | None:
     """A number that JSON has, or None."""
-    rate = math.nan if written is None else float(written)
-    return round(rate, 6) if math.isfinite(rate) else None
+    number = math.nan if value is None else float(value)
+    return round(number, 6) if math.isfinite(number) else None
 
 
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:
@@ -87,16 +90,19 @@ def read_lines(path: Path) -> Iterator[dict[str, Any]]:
                 yield record
 
 
-def assemble_cameras(part: Path, path: Path, *, is_metric: bool, lens: Any = None) -> None:
+def assemble_cameras(
+    part: Path, path: Path, *, is_metric: bool, metres_per_unit: float | None = None, lens: Any = None
+) -> None:
     """Write cameras.json from the frames' lines, one frame at a time. Raises OSError.
 
-    lens: what was known of the camera, in plain values.
+    metres_per_unit: the estimate for the whole take. lens: what was known of the camera, in plain values.
     """
     head = {
         "format": "longtake-cameras/1",
         "conventions": CONVENTIONS,
         "unit": "metre" if is_metric else "scene unit",
         "is_metric": is_metric,
+        "metres_per_unit": metres_per_unit,
         "lens": lens,
     }
     with replacing(path) as draft, open(draft, "w", encoding="utf-8") as file:

@@ -4,14 +4,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from longtake.outputs.display import Display
 from longtake.outputs.manifest import Run, portable
+from longtake.outputs.size import HOW_SURE, in_metres
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +20,8 @@ class Facts:
     summary: Mapping[str, Any]  # Recorder.summary()
     is_metric: bool
     notes: tuple[str, ...] = ()
-    path_length: float = field(default=0.0)  # in units
+    path_length: float = 0.0  # in units
+    metres_per_unit: float | None = None  # the model's estimate, where it has one and units are not metres
 
     @property
     def title(self) -> str:
@@ -39,6 +38,21 @@ class Facts:
         """Return a length with its unit."""
         return f"{value:.3g} {'m' if self.is_metric else 'units' if value != 1 else 'unit'}"
 
+    def about(self, value: float) -> str:
+        """Return `, about 31 m` for a length in units, to be put after it; nothing where there is no estimate."""
+        return "" if self.metres_per_unit is None else f", {in_metres(value, self.metres_per_unit)}"
+
+    def size(self, value: float) -> str:
+        """Return a length with its unit and, where there is an estimate, about how many metres that is."""
+        return self.length(value) + self.about(value)
+
+    @property
+    def estimate(self) -> str:
+        """A sentence on what the metres are worth; empty where none are estimated."""
+        if self.metres_per_unit is None:
+            return ""
+        return f"Metres are {HOW_SURE}: one unit is {in_metres(1, self.metres_per_unit)}."
+
     def figures(self) -> list[tuple[str, str]]:
         """Return (value, label) of the figures that matter, most telling first."""
         told = self.summary
@@ -47,20 +61,13 @@ class Facts:
             (f"{told['fps']:.1f}", "frames a second"),
             (_latency(told["latency_p50"], told["latency_p95"]), "latency, median / 95 %"),
             (_count(told["points"]), "points"),
-            (self.length(self.path_length), "path"),
+            (self.length(self.path_length), "path" + self.about(self.path_length)),
         ]
         if told.get("state_bytes"):
             rows.append((_bytes(told["state_bytes"]), "state, constant"))
         if told.get("peak_bytes"):
             rows.append((_bytes(told["peak_bytes"]), "memory at most"))
         return rows
-
-
-def path_length(display: Display | None) -> float:
-    """Return the length of the camera's path in units."""
-    if display is None:
-        return 0.0
-    return float(np.linalg.norm(np.diff(display.poses[:, :3, 3], axis=0), axis=-1).sum())
 
 
 def _latency(median: float | None, high: float | None) -> str:

@@ -98,6 +98,7 @@ def _details(facts: Facts) -> str:
         "Seed": "" if run.seed is None else str(run.seed),
         "Command": " ".join(command),
         "Units": "metres" if facts.is_metric else "the scene's own: the model is not metric",
+        "Metres": facts.estimate.removeprefix("Metres are ").removesuffix("."),
         "Longtake": made["longtake"],
         "torch, numpy, Python": f"{made['torch']}, {made['numpy']}, {made['python']}",
         "System": made["platform"],
@@ -135,7 +136,7 @@ def _above(facts: Facts, panels: Panels | None) -> str:
     return f"""<figure class="above"><div class="map"><img alt="The camera path over a floor plan of the scene"
 src="{_data_url(panels.above)}"><svg id="marker" viewBox="-12 -12 24 24" hidden aria-hidden="true"><path
 d="M0 -10L7 8L0 4L-7 8Z"/></svg></div>
-<figcaption><span>From above. Grid: {facts.length(panels.square)}</span><span class="ramp">start
+<figcaption><span>From above. Grid: {facts.size(panels.square)}</span><span class="ramp">start
 <i style="background:{_gradient(PATH)}"></i> end</span></figcaption></figure>"""
 
 
@@ -191,6 +192,7 @@ def write_page(
         status_class="complete" if status == "complete" else "failed" if status.startswith("failed") else "",
         setup=escape(facts.setup),
         figures="".join(f"<div><dt>{escape(b)}</dt><dd>{escape(a)}</dd></div>" for a, b in facts.figures()),
+        estimate=f'<p class="hint">{escape(facts.estimate)}</p>' if facts.estimate else "",
         notes=_notes(notes),
         viewer=_viewer(sides[0]) if display is not None else "",
         side_a=sides[0],
@@ -198,8 +200,8 @@ def write_page(
         above=_above(facts, panels),
         plots=drawn,
         depth_ramp=_gradient(DEPTH),
-        nearest=facts.length(strip.nearest),
-        farthest=facts.length(strip.farthest),
+        nearest=facts.size(strip.nearest),
+        farthest=facts.size(strip.farthest),
         pairs=_pairs(strip),
         details=_details(facts),
         script="\n".join(script),

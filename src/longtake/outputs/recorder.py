@@ -8,6 +8,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -19,7 +20,7 @@ from torch import Tensor
 from longtake.errors import OutputError
 from longtake.frame import Prediction
 from longtake.outputs import takefiles as names
-from longtake.outputs.cameras import assemble_cameras
+from longtake.outputs.cameras import assemble_cameras, read_lines
 from longtake.outputs.correct import Correction, correct_take
 from longtake.outputs.depth import depth_note
 from longtake.outputs.facts import Facts
@@ -34,6 +35,7 @@ from longtake.outputs.manifest import (
 )
 from longtake.outputs.pick import pick_pixels
 from longtake.outputs.report import draw_report
+from longtake.outputs.size import Size, size_of
 from longtake.outputs.spread import Spread
 from longtake.outputs.takefiles import TakeFiles, clear_earlier_take
 from longtake.outputs.thumbs import Thumb, make_thumb
@@ -87,6 +89,7 @@ class Recorder:
         self._digests: dict[str, tuple[str, int]] = {}
         self._tracking: dict[str, int] = dict.fromkeys(STATES, 0)
         self._is_metric = False
+        self._size = Size()  # known at the end
         self._seconds = 0.0
         self._report_seconds = 0.0
 
@@ -165,6 +168,8 @@ class Recorder:
             "latency_p50": round(float(np.percentile(latencies, 50)), 5) if len(latencies) else None,
             "latency_p95": round(float(np.percentile(latencies, 95)), 5) if len(latencies) else None,
             "points": self.points,
+            "path_length": round(self._size.path_length, 5),  # in units; this and the next are known at the end
+            "metres_per_unit": self._size.metres_per_unit,  # the model's estimate
             "tracking": dict(self._tracking),  # frames that were ok, weak and lost
             **self._told,
             "status": self.status,
@@ -206,12 +211,14 @@ class Recorder:
         self._take_notes()
         if (correction := self.correction) is not None and self.frames:
             attempt("the corrected path", lambda: self.tell(corrected=correct_take(out, correction)))
+        attempt("the size of the take", self._measure)
         assembled = attempt(
             names.CAMERAS,
             lambda: assemble_cameras(
                 out / names.CAMERA_LINES,
                 out / names.CAMERAS,
                 is_metric=self._is_metric,
+                metres_per_unit=self._size.metres_per_unit,
                 lens=self.run.options.get("lens"),
             ),
         )
@@ -240,6 +247,10 @@ class Recorder:
             self.notes.append(f"{files.pixels_too_far} depth pixels were too far for 16 bits and became 0 (unknown)")
         if files.frames_without_pose:
             self.notes.append(f"{files.frames_without_pose} frames have no finite pose: null in cameras.json")
+
+    def _measure(self) -> None:
+        size = size_of(read_lines(self.out / names.CAMERA_LINES))
+        self._size = replace(size, metres_per_unit=None) if self._is_metric else size
 
     def _write_depth_note(self) -> None:
         note = depth_note(
@@ -277,7 +288,8 @@ class Recorder:
         yield from self._files.hashed_frames()
 
     def _facts(self) -> Facts:
-        return Facts(run=self.run, summary=self.summary(), is_metric=self._is_metric, notes=self._portable_notes())
+        size, notes = self._size, self._portable_notes()
+        return Facts(self.run, self.summary(), self._is_metric, notes, size.path_length, size.metres_per_unit)
 
     def _portable_notes(self) -> tuple[str, ...]:
         return tuple(map(portable_prose, self.notes))

@@ -4,12 +4,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from longtake.files import replacing
 from longtake.outputs.display import load_display
-from longtake.outputs.facts import Facts, path_length
+from longtake.outputs.facts import Facts
 from longtake.outputs.page import write_page
 from longtake.outputs.panels import draw_panels, draw_strip
 from longtake.outputs.series import read_series
@@ -33,7 +32,6 @@ def draw_report(
     Reads the cloud through a memory map, so that memory does not depend on its length.
     """
     display = load_display(out)
-    facts = replace(facts, path_length=path_length(display))
     panels = draw_panels(display) if display else None
     strip, tracking = draw_strip(thumbs), read_tracking(out)
     series = read_series(out, latencies, truth)

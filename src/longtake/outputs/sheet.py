@@ -86,7 +86,7 @@ def draw_sheet(facts: Facts, panels: Panels | None, strip: Strip, tracking: Trac
     top = 400
     second = top + _CARD[1] + 96
     bottom = second + _CARD[1] + (166 if tracking else 96)
-    notes = facts.notes[:4]
+    notes = [*([facts.estimate] if facts.estimate else []), *(f"Note: {note}" for note in facts.notes[:4])]
     sheet = Sheet(bottom + 70 + 36 * len(notes))
     right = _WIDTH - _MARGIN
     status = str(facts.summary["status"])
@@ -116,7 +116,7 @@ def draw_sheet(facts: Facts, panels: Panels | None, strip: Strip, tracking: Trac
     if tracking:
         _draw_tracking(sheet, second + _CARD[1] + 84, tracking)
     for i, note in enumerate(notes):
-        sheet.text(_MARGIN, bottom + 10 + 36 * i, "Note: " + _shorten(note, 24, 1700), 24, MUTED)
+        sheet.text(_MARGIN, bottom + 10 + 36 * i, _shorten(note, 24, 1780), 24, MUTED)
     return sheet.image
 
 
@@ -137,7 +137,7 @@ def _draw_tracking(sheet: Sheet, y: int, tracking: TrackingStrip) -> None:
 
 def _scale_bar(sheet: Sheet, x: int, y: int, panels: Panels, facts: Facts) -> None:
     length = panels.square * panels.scale * _CARD[0] / SIZE[0]
-    words = "grid " + facts.length(panels.square)
+    words = f"grid {facts.size(panels.square)}"
     start = x - _font(22).getlength(words) - 14
     sheet.text(x, y, words, 22, MUTED, "rs")
     sheet.draw.line((start - length, y - 7, start, y - 7), fill=MUTED, width=3)

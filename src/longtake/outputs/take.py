@@ -17,6 +17,7 @@ from longtake.geometry.similarity import Similarity
 from longtake.outputs import takefiles as names
 from longtake.outputs.cameras import read_cameras, read_lines
 from longtake.outputs.manifest import read_manifest
+from longtake.outputs.size import HOW_SURE, metres_in, size_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,7 @@ class TakeFrame:
     files: dict[str, Path]  # depth, confidence, image
     points: tuple[int, int]  # first point in cloud.ply, and how many
     tracking: str = "ok"  # ok, weak or lost
+    metres_per_unit: float | None = None  # in the unit of the take, as this frame alone says it
 
     @property
     def posed(self) -> bool:
@@ -68,6 +70,7 @@ def frame_of(record: dict[str, Any], number: int, folder: Path) -> TakeFrame:
             files={kind: inside(str(record[kind])) for kind in kinds},
             points=(int(record["cloud"][0]), int(record["cloud"][1])),
             tracking=str(record.get("tracking", "ok")),
+            metres_per_unit=metres_in(record),
         )
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise InputError(
@@ -85,6 +88,8 @@ class Take:
     is_metric: bool
     manifest: dict[str, Any]  # empty where there is none
     similarity: Similarity | None = None  # what the frames' poses were moved by; the files on disk were not
+    metres_per_unit: float | None = None  # the model's estimate; None where it has none, and where units are metres
+    estimated: bool = False  # whether it is metric only by that estimate
 
     @property
     def posed(self) -> list[TakeFrame]:
@@ -105,6 +110,8 @@ class Take:
     @property
     def unit(self) -> str:
         """What lengths are in."""
+        if self.estimated:
+            return f"metres ({HOW_SURE})"
         return "metres" if self.is_metric else "scene units"
 
 
@@ -116,13 +123,16 @@ def read_take(folder: str | os.PathLike[str]) -> Take:
     lines, cameras = folder / names.CAMERA_LINES, folder / names.CAMERAS
     manifest = read_manifest(folder / names.MANIFEST) or {}
     if lines.is_file():  # running, or killed
-        return Take(folder, _frames(list(read_lines(lines)), folder), bool(manifest.get("is_metric")), manifest)
+        frames, metric = _frames(list(read_lines(lines)), folder), bool(manifest.get("is_metric"))
+        metres = None if metric else size_of(read_lines(lines)).metres_per_unit
+        return Take(folder, frames, metric, manifest, metres_per_unit=metres)
     if not cameras.is_file():
         raise InputError(
             f"{folder}: not a take: it has no {names.CAMERAS}. Give the folder that `longtake reconstruct --out` wrote."
         )
     document = read_cameras(cameras)
-    return Take(folder, _frames(document["frames"], folder), bool(document["is_metric"]), manifest)
+    frames, metric = _frames(document["frames"], folder), bool(document["is_metric"])
+    return Take(folder, frames, metric, manifest, metres_per_unit=None if metric else metres_in(document))
 
 
 def _frames(records: list[dict[str, Any]], folder: Path) -> tuple[TakeFrame, ...]:

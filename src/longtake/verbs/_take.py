@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from longtake.errors import LongtakeError
+from longtake.outputs.size import HOW_SURE, in_metres
 from longtake.scene import Interrupted, Scene, reconstruct
 from longtake.sources import Source
 from longtake.verbs._live import LiveLine, amount
@@ -88,6 +89,8 @@ def figures(scene: Scene) -> dict[str, Any]:
         "latency_p50_ms": milliseconds(told["latency_p50"]),
         "latency_p95_ms": milliseconds(told["latency_p95"]),
         "points": told["points"],
+        "path_length": told["path_length"],
+        "metres_per_unit": told["metres_per_unit"],
         "state_bytes": told["state_bytes"],
         "peak_bytes": told["peak_bytes"],
         "model": told["model"],
@@ -110,10 +113,13 @@ def account(scene: Scene) -> str:
     closed = told.get("loop_closures")
     loops = "" if closed is None else f"; {closed} loop closures, poses {'corrected' if closed else 'as they were'}"
     threads = f", {told['threads']} threads" if told["threads"] else ""
+    metres = told["metres_per_unit"]
+    size = f", {in_metres(told['path_length'], metres)} ({HOW_SURE})" if metres else ""
     lines = [
         f"{told['frames']} frames in {told['seconds']:.1f} s: {told['fps']:.1f} frames/s{median} "
         f"({told['model']}, {told['rule']}, {told['device']}{threads}, {told['precision']})",
         f"{told['points']:,} points; {amount(told['state_bytes'])} kept between frames{loops}",
+        *([f"path {told['path_length']:.3g} units{size}"] if size else []),
         *(f"note: {note}" for note in scene.notes),
         f"{scene.folder}/",
     ]

@@ -18,6 +18,7 @@ from longtake.errors import InputError, LongtakeError, MissingExtra
 from longtake.meter import resident_bytes
 from longtake.outputs.manifest import portable, read_manifest
 from longtake.outputs.ply import PlyRows
+from longtake.outputs.size import in_metres, median_metres
 from longtake.outputs.take import Follower, TakeFrame
 from longtake.outputs.takefiles import CLOUD, MANIFEST
 from longtake.viewer.download import pack
@@ -239,11 +240,13 @@ class Viewer:
         if not self._follower.finished and len(recent) > 1 and recent[-1] > recent[0]:
             rate = f"{(len(recent) - 1) / (recent[-1] - recent[0]):.1f} frames/s"
         memory = resident_bytes()
+        metres = None if manifest.get("is_metric") else median_metres(f.metres_per_unit for f in self._frames)
         lines = [
             Path(str(portable(name))).name,
             " · ".join(part for part in (status, manifest.get("model"), manifest.get("rule")) if part),
             " · ".join(part for part in (f"{len(self._frames):,} frames", rate) if part),
             f"{self._points.shown:,} of {self._store.offered:,} points shown",
+            *([] if metres is None else [f"1 unit is {in_metres(1, metres)}: the model's estimate"]),
             *([] if memory is None else [f"{memory / 1e6:,.0f} MB of memory in this process"]),
         ]
         self._panel.say([escape(line) for line in lines])

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from longtake.errors import InputError, OutputError
 from longtake.frame import Frame
-from longtake.outputs.align import align_take, scale_take
+from longtake.outputs.align import align_take, metric_take, scale_take
 from longtake.outputs.exports.colmap import write_binary, write_text
 from longtake.outputs.exports.depths import write_npz, write_png16
 from longtake.outputs.exports.gltf import write_glb
@@ -116,6 +116,14 @@ def find_format(name: str) -> Format:
     return FORMATS[name]
 
 
+def one_size(prefix: str = "", **given: bool) -> None:
+    """Raise InputError where more than one thing is given that says how large a take is."""
+    words = [prefix + name for name, there in given.items() if there]
+    if len(words) > 1:
+        each = "both" if len(words) == 2 else "all"
+        raise InputError(f"{' and '.join(words)} {each} say how large the take is; give one.")
+
+
 def export(
     folder: str | os.PathLike[str],
     format: str,  # noqa: A002 (the word that everybody uses)
@@ -128,13 +136,15 @@ def export(
     depth_scale: float = 1000.0,
     align: Trajectory | None = None,
     scale: float | None = None,
+    metric: bool = False,
 ) -> Path:
     """Write a take in another tool's format; return the file or folder, by default exports/NAME in the take's folder.
 
     format: a name of FORMATS. keep_percentile, voxel, max_points: which points, see `select_points` and `write_mesh`.
     originals: the source's frames, for formats with pictures; without them, the pictures that the model saw.
     depth_scale: of png16. align: a known trajectory, into whose world everything is brought, see `align_take`.
-    scale: metres that a unit of the take is known to be; not beside align, which says that too.
+    scale: metres that a unit of the take is known to be. metric: scale by the model's own estimate, see `metric_take`.
+    Of align, scale and metric at most one: each says how large the take is.
     A file or folder of that name is replaced. Raises InputError, OutputError, MissingExtra.
     """
     chosen, take = find_format(format), read_take(folder)
@@ -142,12 +152,13 @@ def export(
         raise InputError(f"depth scale {depth_scale:g}: give a number above 0, such as 1000 or 5000.")
     if not take.posed:
         raise InputError(f"{take.folder}: no frame has a pose: there is nothing to export.")
-    if align is not None and scale is not None:
-        raise InputError("scale and align both say how large the take is; give one.")
+    one_size(scale=scale is not None, metric=metric, align=align is not None)
     if align is not None:
         take, _ = align_take(take, align)
     if scale is not None:
         take = scale_take(take, scale)
+    if metric:
+        take = metric_take(take)
     target = Path(to) if to is not None else take.folder / "exports" / chosen.name
 
     def choose() -> Points:
