@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 from case_files import KIT, worst
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from kin_shapes import point3r_shapes, random_weights
 from point3r_twin import PointTwin
@@ -61,6 +61,16 @@ def frames(seed: int, count: int, size: tuple[int, int]) -> list[Tensor]:
     return [wide[:, :, 4 * i : 4 * i + size[1]] for i in range(count)]
 
 
+def steady(walk: list[dict[str, Tensor]], other: list[dict[str, Tensor]]) -> bool:
+    """Whether a hundredth of a part in 10**12 more light changes little. Every tenth draw of random weights is chaotic.
+
+    There, a rounding error grows a thousandfold from frame to frame (positions of points turn the features of others),
+    and no two programs agree to more digits than the twin does with itself.
+    """
+    pairs = [(a[name], b[name]) for a, b in zip(walk, other, strict=True) for name in a]
+    return all(a.shape == b.shape and worst(a, b) < 1e-11 for a, b in pairs if a.is_floating_point())
+
+
 @settings(deadline=None, max_examples=4)
 @given(
     seed=st.integers(0, 10**6),
@@ -73,6 +83,7 @@ def test_views_and_pointers_are_the_twins(seed: int, size: tuple[int, int], merg
     weights = random_weights(point3r_shapes(sizes), seed)
     views = frames(seed, 3, size)
     wanted = PointTwin(sizes, weights).walk(views, merge)
+    assume(steady(wanted, PointTwin(sizes, weights).walk([view * (1 + 1e-14) for view in views], merge)))
     net, memory = model(sizes, weights, merge, False), {}
     for view, fields in zip(views, wanted, strict=True):
         tokens = net.tokenize(Views(image=view[None]))
