@@ -123,9 +123,9 @@ def read_take(folder: str | os.PathLike[str]) -> Take:
     lines, cameras = folder / names.CAMERA_LINES, folder / names.CAMERAS
     manifest = read_manifest(folder / names.MANIFEST) or {}
     if lines.is_file():  # running, or killed
-        frames, metric = _frames(list(read_lines(lines)), folder), bool(manifest.get("is_metric"))
-        metres = None if metric else size_of(read_lines(lines)).metres_per_unit
-        return Take(folder, frames, metric, manifest, metres_per_unit=metres)
+        records, metric = list(read_lines(lines)), bool(manifest.get("is_metric"))
+        metres = None if metric else size_of(records).metres_per_unit
+        return Take(folder, _frames(records, folder), metric, manifest, metres_per_unit=metres)
     if not cameras.is_file():
         raise InputError(
             f"{folder}: not a take: it has no {names.CAMERAS}. Give the folder that `longtake reconstruct --out` wrote."

@@ -55,7 +55,7 @@ def main(  # noqa: PLR0913
         precision: Of the forward pass on a GPU; a CPU always takes float32.
         compiled: Compile the blocks, on a GPU: minutes at the start, faster steps afterwards. Of longtake-small only.
         metric_scale: Let the model say how many metres a unit has, too. Of longtake-small only.
-        new_confidence: Begin the confidence anew; for --resume of versions 1 to 3, in which it is on its floor.
+        new_confidence: Begin the confidence anew; for --resume of versions 1 and 2, in which it is on its floor.
         keep_going: Begin again after a failure, from the weights saved last, with less of what may have failed.
         resume: Weights of an earlier training to go on from, or of a shipped model; the optimiser warms up again.
         start_stage: Stage of the curriculum to begin with, from 0.
