@@ -23,6 +23,7 @@ from torch import Tensor
 
 from longtake.errors import OutputError
 from longtake.synthetic.config import WorldConfig
+from longtake.training.attention import Logits, clip_logits
 from longtake.training.crew import Crew
 from longtake.training.flat import Average, FlatParameters
 from longtake.training.guard import Guard
@@ -65,6 +66,7 @@ class TrainConfig:
     captured: bool = True  # as CUDA graphs, on a GPU
     kernel: bool = True  # rays by the hand-written kernel, on a GPU
     resume: Path | None = None  # weights to go on from; the optimiser warms up again
+    logits: float = 0.0  # what cross-attention begins with at most (QK-clip), 0: as it is; see training/attention.py
     new_confidence: bool = False  # begin the confidence anew; for weights in which it is on its floor
     start_stage: int = 0
     look_every: float = 60.0  # seconds between looks at the held-out takes
@@ -87,6 +89,7 @@ class Trainer:
             load_learner(self.learner, config.resume)
         if config.new_confidence:
             self.learner.begin_confidence(config.weights.alpha / USUAL_ERROR)
+        self.clipped = self.clip_logits() if config.logits else {}
         self.flat = FlatParameters([self.learner])
         self.optimiser = self.flat.optimiser(config.rate, config.decay, muon=config.muon)
         self.average = Average(self.flat, config.average)
@@ -111,6 +114,18 @@ class Trainer:
         self.flow_ratio = 1.0
         self.sums: dict[str, Tensor] = {}
         self.held: list[HeldOut] = []
+
+    def clip_logits(self) -> dict[str, float]:
+        """Scale cross-attentions whose logits are too large, the same on all devices; return how large they were."""
+        limit, size = self.config.logits, (128, 160)
+        with Logits(self.learner) as logits, torch.no_grad():
+            held = HeldOut(4, 16, size, self.crew.device)
+            held.figures(self.learner, gated=False, precision=None)
+        names = sorted(logits.largest)
+        largest = dict(zip(names, self.crew.tell([float(logits.largest[name]) for name in names]), strict=True))
+        largest = {name: most for name, most in largest.items() if most > limit}
+        clip_logits(self.learner, {name: limit / most for name, most in largest.items()})
+        return largest
 
     def elapsed(self) -> float:
         """Seconds since the trainer was made."""
@@ -305,6 +320,8 @@ class Trainer:
         parameters = sum(p.numel() for p in self.learner.model.parameters())
         self.begin_compiling()
         self.log({"event": "start", "parameters": parameters, "devices": self.crew.size, "torch": torch.__version__})
+        if self.clipped:
+            self.log({"event": "clipped", "to": self.config.logits, **self.clipped})
         last_report, last_look, steps, frames = time.monotonic(), time.monotonic(), 0, 0
         stop = False
         first = 0.0  # seconds until the first step was done: compiling is no progress

@@ -52,7 +52,7 @@ LONG = (
 # For weights that can match and are to become better at all of it: many short takes, then long ones. The upright size
 # is left to the short ones; three sizes are three graphs fewer to wait for.
 ONWARD = (
-    Stage(16, until=0.55, sizes=MOSTLY),
+    Stage(16, until=0.35, sizes=MOSTLY),
     Stage(64, until=1.00, sizes=MOSTLY[:4], gated=0.3, filtered=0.2, damped=0.2, share=4.0, window=32),
 )
 TOY = (

@@ -23,6 +23,7 @@ from longtake.nn import grid_positions
 from longtake.stream import absorb
 from longtake.synthetic.config import WorldConfig
 from longtake.synthetic.world import Batch, make_batch
+from longtake.training.attention import sound_attention
 from longtake.training.losses import FlowHead, FrameTerms, LossWeights, compute_frame_terms, compute_loss
 from longtake.training.mixed_rule import MixedRule, draw_rules
 from longtake.training.shapes import Shape
@@ -213,7 +214,8 @@ class Step:
         before: tuple[Tensor, Tensor] | None = None,
     ) -> tuple[Walk, dict[str, Tensor]]:
         """Walk, compare, add this window's share to the gradients."""
-        with torch.autocast(images.device.type, self.precision, enabled=self.precision is not None):
+        autocast = torch.autocast(images.device.type, self.precision, enabled=self.precision is not None)
+        with autocast, sound_attention():
             walk = self.learner.walk(images, self.rules, state, filtered=self.shares[1] > 0)
         said = (walk.heads, walk.log_focal, walk.flow)
         loss, parts = compute_loss(*said, targets, self.weights, self.frame_terms, before)
