@@ -12,10 +12,13 @@ NAME or NAME:option=value, such as vggt:window=16. Each runs in a process of its
 are over, or until memory runs out; which of them it was is said, drawn and written.
 
 OUT gets growth.json, written anew after every model, and growth.png; the table is printed as it comes. With --budget
-each model has its share of the time that is left, starting included; what it leaves goes to those after it. Memories of
-fixed shapes run as captured graphs on a CUDA device. Times are medians of up to three looks at frame
-t, the stream having seen t - 1. Between the measured frames a stream is fed as ever, with one exception: unbounded full
-attention keeps nothing but the encoder's features, so these are made without reading, which would take hours.
+each model has its share of the time that is left, starting included; what it leaves goes to those after it. A model
+that OUT/growth.json has to its end, at this precision, is not run again. Memories of fixed shapes run as captured
+graphs on a CUDA device. Times are medians of up to three looks at frame t, the stream having seen t - 1.
+
+Between the measured frames a stream is fed as ever, where what it keeps depends on what it reads. Elsewhere it is
+filled: unbounded full attention keeps the encoder's features, which are made without reading (that would take hours),
+an unbounded cache keeps what the second frame left once more for each frame, and pairs keep the first frame.
 """
 
 from __future__ import annotations
@@ -121,14 +124,32 @@ def look(stream: Stream, frame: Frame) -> tuple[float, int]:
     return float(np.median(times)), peak_bytes(stream.device) or 0
 
 
+def must_read(model: Model, options: dict[str, int], seen: int) -> bool:
+    """Whether what is kept after `seen` frames depends on reading the next one."""
+    if model.capabilities.memory == "full":
+        return not seen or "window" in options
+    if model.capabilities.memory == "cache":
+        return seen < 2 or "budget" in options  # the second frame's: the first one begins the cache
+    return model.capabilities.memory != "first frame" or not seen
+
+
 def write(stream: Stream, index: int, *, reading: bool) -> None:
-    """Show a stream a frame; without reading, only what unbounded full attention keeps of it: encoder features."""
+    """Show a stream a frame; without reading, only what memories without a bound keep of it."""
     frame = Frame(picture(index), float(index), index)
     if reading:
         stream.step(frame)
         return
     model = stream.model
     image, pixel_map = model.prepare(frame.image)
+    if model.capabilities.memory in ("first frame", "cache"):
+        (memory,) = stream.state.memories
+        grown = {name: kept for name, kept in memory.items() if ".keys." in name or ".values." in name}
+        # One at a time into the stream's own dictionary, so that no second cache is there.
+        stream.state = stream.state.with_(memories=(memory := dict(memory),))
+        for name in list(grown):
+            kept = grown.pop(name)
+            memory[name] = torch.cat((kept, kept[..., -(kept.shape[-2] // index) :, :]), -2)
+        return
     dtype = stream.dtype if precision_of(model) == "float32" else torch.float32
     with running(model):
         tokens = model.tokenize(Views(image=to_tensor(image)[None].to(stream.device, dtype)))
@@ -150,13 +171,13 @@ def measure(
 ) -> Iterator[Row | Ended]:
     """Walk a stream to `frames`, yielding a row at each checkpoint and why it ended."""
     limits: dict[str, Any] = dict(options)
-    grows = model.capabilities.memory == "full" and "window" not in options
+    grows = model.capabilities.memory == "full" and "window" not in options  # as the square of the frames
     stream = ready(model, limits)
     begin, seen, row = clock(), 0, None
     try:
         for t in checkpoints(frames):
             while seen < t - 1:
-                write(stream, seen, reading=not grows or not seen)
+                write(stream, seen, reading=must_read(model, options, seen))
                 seen += 1
                 if clock() - begin > seconds:
                     yield Ended(TIME, t)
@@ -165,7 +186,7 @@ def measure(
                 yield Ended(TIME, t)
                 return
             spent, peak = look(stream, Frame(picture(seen), float(seen), seen))
-            write(stream, seen, reading=not grows or not seen)
+            write(stream, seen, reading=must_read(model, options, seen))
             seen += 1
             row = Row(t, spent, peak, stream.state_bytes)
             yield row
@@ -218,10 +239,13 @@ def run_all(options: argparse.Namespace) -> list[dict[str, Any]]:
     """Measure every model, printing as it goes."""
     passed = ["--device", options.device, "--precision", options.precision, "--frames", str(options.frames)]
     passed += ["--seconds", str(options.seconds), *(["--tiny"] if options.tiny else [])]
-    found, until = [], time.time() + options.budget
+    found, until, before = [], time.time() + options.budget, finished(options)
     labels = options.models.split(",")
     print(f"{'model':>22} {'frame':>6} {'ms':>10} {'peak MB':>9} {'kept kB':>11}", flush=True)
     for number, label in enumerate(labels):
+        if label in before:
+            found.append(before[label])
+            continue
         left = until - time.time()
         share = left / (len(labels) - number)
         result: dict[str, Any] = {"label": label, "rows": [], "ended": asdict(Ended(MEMORY, 1))}
@@ -259,6 +283,16 @@ def run_all(options: argparse.Namespace) -> list[dict[str, Any]]:
         found.append(result)
         write_json(options, found)
     return found
+
+
+def finished(options: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    """Models that an earlier call measured to the last frame, or until memory was over, by their labels."""
+    file = options.out / "growth.json"
+    about = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {"models": []}
+    if (about.get("precision"), about.get("sizes")) != (options.precision, "tiny" if options.tiny else "official size"):
+        return {}
+    ends = {MEMORY: 0, FRAMES: options.frames}
+    return {m["label"]: m for m in about["models"] if m["ended"]["at"] >= ends.get(m["ended"]["why"], math.inf)}
 
 
 def write_json(options: argparse.Namespace, models: list[dict[str, Any]]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -54,6 +55,34 @@ def test_a_memory_filled_without_reading_is_the_one_that_reading_leaves(label: s
     torch.testing.assert_close(*features)
     assert [frame.index for frame in filled.shown[0]] == [frame.index for frame in read.shown[0]]
     assert len(filled.step(growth.picture(3)).revised) == len(read.step(growth.picture(3)).revised) == 3
+
+
+@pytest.mark.parametrize("label", ["streamvggt", "dust3r"])
+def test_a_memory_filled_by_copies_has_the_shapes_that_reading_leaves(label: str) -> None:
+    model, _ = tiny(label)
+    filled, read = model.stream(), model.stream()
+    for t in range(5):
+        growth.write(filled, t, reading=growth.must_read(model, {}, t))
+        growth.write(read, t, reading=True)
+    ours, theirs = filled.state.memories[0], read.state.memories[0]
+    assert {name: (x.shape, x.dtype) for name, x in ours.items()} == {n: (x.shape, x.dtype) for n, x in theirs.items()}
+    assert growth.must_read(model, {"budget": 3}, 4) == (label == "streamvggt"), "which keys go depends on the keys"
+    assert filled.step(growth.picture(5)).points.shape == read.step(growth.picture(5)).points.shape
+
+
+def test_what_was_measured_to_its_end_is_not_run_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def call(*words: str) -> list[str]:
+        monkey = pytest.MonkeyPatch()
+        with monkey.context() as patch:
+            patch.setattr(sys, "argv", ["growth.py", "--tiny", "--device", "cpu", "--out", str(tmp_path), *words])
+            assert growth.main() == 0
+        return [line.split()[0] for line in capsys.readouterr().out.splitlines() if " done at" in line]
+
+    assert call("--frames", "2", "--models", "longtake-small,dust3r") == ["longtake-small", "dust3r"]
+    assert call("--frames", "2", "--models", "longtake-small,dust3r,fast3r") == ["fast3r"]
+    models = json.loads((tmp_path / "growth.json").read_text())["models"]
+    assert [m["label"] for m in models] == ["longtake-small", "dust3r", "fast3r"]
+    assert call("--frames", "3", "--models", "dust3r") == ["dust3r"], "two frames are not three"
 
 
 def test_a_run_out_of_time_or_memory_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,11 +21,11 @@ from longtake.training.schedule import Stage
 def test_two_processes_at_different_sizes_report_and_change_stages_together(tmp_path: Path) -> None:
     """One take of 64x96 has the pixels of eight of 32x24, so the two see unequal numbers of frames."""
     stages = (
-        Stage(2, until=0.5, sizes=((64, 96), (32, 32)), share=2.0),
+        Stage(2, until=0.5, flow_below=1e9, sizes=((64, 96), (32, 32)), share=2.0),  # over at its first report
         Stage(4, until=1.0, sizes=((32, 32), (32, 48)), window=2),
     )
-    config = TrainConfig(out=tmp_path, minutes=0.4, stages=stages, frames_per_step=1, held_out=1, look_every=5.0)
-    train_and_keep_going(replace(config, warmup=2), TINY, devices=2)
+    config = TrainConfig(out=tmp_path, minutes=10.0, stages=stages, frames_per_step=1, held_out=1, look_every=5.0)
+    train_and_keep_going(replace(config, warmup=2, max_steps=12), TINY, devices=2)
     records = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text(encoding="utf-8").splitlines()]
     assert records[0]["event"] == "start" and records[0]["devices"] == 2
     assert records[-1]["event"] == "end", "all steps of both were done, or one would wait for ever"

@@ -117,9 +117,9 @@ class Trainer:
 
     def clip_logits(self) -> dict[str, float]:
         """Scale cross-attentions whose logits are too large, the same on all devices; return how large they were."""
-        limit, size = self.config.logits, (128, 160)
-        with Logits(self.learner) as logits, torch.no_grad():
-            held = HeldOut(4, 16, size, self.crew.device)
+        limit, stages = self.config.logits, self.config.stages or CURRICULA[self.config.curriculum]
+        held = HeldOut(min(4, self.config.held_out), 16, stages[0].sizes[0], self.crew.device)
+        with Logits(self.learner) as logits:
             held.figures(self.learner, gated=False, precision=None)
         names = sorted(logits.largest)
         largest = dict(zip(names, self.crew.tell([float(logits.largest[name]) for name in names]), strict=True))
