@@ -33,6 +33,7 @@ from longtake.memory.keep import Keep
 from longtake.meter import bytes_now, finish_work, peak_bytes, start_counting
 from longtake.outputs import Cloud, Recorder, Run, clear_earlier_take, read_ply, read_tum
 from longtake.predictions import Prepared
+from longtake.refine import Refiner
 from longtake.revisions import Revisions
 from longtake.rules import Rule
 from longtake.sources import KnownSource, Source, open_known, resolve_lens
@@ -122,6 +123,7 @@ def reconstruct(
     reset_when: str | ResetTrigger | None = None,
     join: str | None = None,
     loop_closure: bool = False,
+    refine: bool = False,
     window: int | None = None,
     budget: int | None = None,
     camera: str = "head",
@@ -158,6 +160,8 @@ def reconstruct(
     join: how the chunks between resets meet: exact, scale or sim3 (longtake.continuity.joining); by default as is best
         for the model.
     loop_closure: recognise places that were seen before and correct poses, path and cloud at the end (extra `eval`).
+    refine: let bundle adjustment of overlapping windows follow (longtake.refine): poses, depth and, unless the camera
+        is known, focal length. Frames come out up to 16 later.
     window, budget: bounds of memories that grow with the take; see `Model.streams`.
     camera: "head" takes poses from the model, "solve" solves them from its points (extra `solve`).
     intrinsics: (3, 3) the camera's matrix in pixels of the source's frames, if it is known.
@@ -179,6 +183,8 @@ def reconstruct(
     Raises InputError (also where no frame comes), CheckpointError, CapabilityError, OutputError, MissingExtra; and
     Interrupted, a KeyboardInterrupt that carries the scene so far.
     """
+    if refine and revise:
+        raise CapabilityError("refine=True with revise=True: a frame cannot wait for both; leave one out.")
     lens = resolve_lens(lens)
     if lens is not None and intrinsics is not None:
         raise InputError("intrinsics and lens both say what the camera is; give one: Lens(intrinsics, distortion).")
@@ -213,6 +219,7 @@ def reconstruct(
         "reset_when": stream.describe()["reset_when"],
         "join": stream.join,
         "loop_closure": loop_closure,
+        "refine": refine,
         "window": window,
         "budget": budget,
         "camera": camera,
@@ -243,7 +250,9 @@ def reconstruct(
     try:
         with seeded(seed, stream.device):  # nothing here draws numbers today; a rule may
             try:
-                _record(take, stream, recorder, on_frame, loop_closure)
+                known_camera = intrinsics is not None or lens is not None
+                refiner = Refiner(focal=not known_camera) if refine else None
+                _record(take, stream, recorder, on_frame, loop_closure, refiner)
             finally:
                 if state is not None and any(stream.frames):
                     stream.save(Path(state))
@@ -262,10 +271,12 @@ def _record(
     recorder: Recorder,
     on_frame: Callable[[Progress], None] | None,
     loop_closure: bool = False,
+    refiner: Refiner | None = None,
 ) -> None:
     """Decode and prepare ahead, step, hand over: each in a thread of its own, the model and `on_frame` in this one."""
     begin = time.perf_counter()
-    held = Revisions(waits=stream.rule.revise if isinstance(stream.rule, Keep) else False)
+    waits = stream.rule.revise if isinstance(stream.rule, Keep) else False
+    held = Revisions(waits=waits) if refiner is None else refiner
     start_counting(stream.device)
     with ExitStack() as stack:
         frames = stack.enter_context(_prepared(take, stream))

@@ -12,6 +12,7 @@ import torch
 from longtake.device import seeded
 from longtake.engine import narrow, precision_of
 from longtake.memory.keep import Keep
+from longtake.refine import Refiner
 from longtake.registry import Model
 from longtake.rules import Rule
 from longtake.stream import Streams
@@ -25,6 +26,7 @@ class Net:
     module: Any  # a torch module that keeps `families.contract.Family`
     join: str = "exact"  # how the chunks between resets meet
     reset_when: str | None = None  # a trigger in words
+    refine: bool = False  # whether bundle adjustment follows (longtake.refine)
 
     @classmethod
     def of(cls, model: Model, **options: Any) -> Net:
@@ -50,6 +52,7 @@ class Net:
             "torch": torch.__version__,
             "join": self.join,
             "reset_when": self.reset_when,
+            **({"refine": Refiner().about()} if self.refine else {}),
         }
 
 

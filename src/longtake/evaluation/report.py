@@ -69,9 +69,12 @@ class Report:
                 f"{net['net']}: {net['parameters'] / 1e6:.2f} M parameters, sha256 of the tensors "
                 f"{net['weights_sha256'][:16]}, {net['dtype']} on {net['device']}, torch {net['torch']}"
             )
+        refined = "; bundle adjustment after the model" if s["nets"][0].get("refine") else ""
         resets = spell_resets(s["reset_every"], s["nets"][0].get("reset_when"), s["nets"][0].get("join", "exact"))
         frames = "; ".join(f"{name} {_spell(indices)}" for name, indices in s["frames"].items())
-        lines.append(f"longtake {s['longtake']}, code {s['code_sha256'][:12]}; resets: {resets}; frames: {frames}")
+        lines.append(
+            f"longtake {s['longtake']}, code {s['code_sha256'][:12]}; resets: {resets}{refined}; frames: {frames}"
+        )
         lines.append(f"predicted depth is read at the true pixels, {s['sampling']}; one scale a take for AbsRel")
         lines.append(
             "rotation: mean degrees from frame 0, and over that of predicting none; direction: median degrees of the "

@@ -16,6 +16,7 @@ from longtake.evaluation.sampling import sample_depth
 from longtake.evaluation.summary import TakeFigures
 from longtake.frame import Frame, Prediction
 from longtake.meter import finish_work
+from longtake.refine import Refiner
 
 
 class Stepper(Protocol):
@@ -82,7 +83,8 @@ def evaluate_takes(
     `keep`: positions (0 .. T - 1) to keep for a picture. `on_frame` gets the number of frames done in each step.
     """
     streams = model.streams(len(takes), rule=rule, reset_every=reset_every)
-    tallies = [_Tally(take, keep) for take in takes]
+    refined = bool(getattr(model, "refine", False))
+    tallies = [_Tally(take, keep, Refiner() if refined else None) for take in takes]
     for t in range(max(map(len, takes))):
         frames = [take.frame(t) if t < len(take) else None for take in takes]
         begin = time.perf_counter()
@@ -95,6 +97,8 @@ def evaluate_takes(
                 tally.add(frame, prediction, share)
         if on_frame is not None:
             on_frame(sum(frame is not None for frame in frames))
+    for tally in tallies:
+        tally.finish()
     label = rule if isinstance(rule, str) else getattr(rule, "name", type(rule).__name__)
     return [tally.result(label, reset_every, lengths) for tally in tallies]
 
@@ -102,8 +106,8 @@ def evaluate_takes(
 class _Tally:
     """What is gathered of one take while it runs."""
 
-    def __init__(self, take: TakeFolder, keep: tuple[int, ...]) -> None:
-        self.take, self.keep = take, keep
+    def __init__(self, take: TakeFolder, keep: tuple[int, ...], refiner: Refiner | None = None) -> None:
+        self.take, self.keep, self.refiner = take, keep, refiner
         self.position = {index: t for t, index in enumerate(take.indices)}
         self.poses = np.full((len(take), 4, 4), np.nan)
         self.focal = np.full(len(take), np.nan)
@@ -113,8 +117,18 @@ class _Tally:
         self.seconds = 0.0
 
     def add(self, frame: Frame, last: Prediction, seconds: float) -> None:
-        self.seconds += seconds
         self.original_size = (frame.image.shape[1], frame.image.shape[0])
+        final = [(last, seconds)] if self.refiner is None else self.refiner.take(last, seconds)
+        for prediction, spent in final:
+            self.keep_figures(prediction, spent)
+
+    def finish(self) -> None:
+        """The take is over: take in what has been held back."""
+        for prediction, spent in () if self.refiner is None else self.refiner.rest():
+            self.keep_figures(prediction, spent)
+
+    def keep_figures(self, last: Prediction, seconds: float) -> None:
+        self.seconds += seconds
         self.model_size = (last.depth.shape[1], last.depth.shape[0])
         for p in (*last.revised, last):
             t = self.position[p.index]

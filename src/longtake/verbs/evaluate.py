@@ -21,6 +21,7 @@ def main(  # noqa: PLR0913
     budget: int | None = None,
     reset_when: str | None = None,
     join: Literal["exact", "scale", "sim3"] = "exact",
+    refine: bool = False,
     size: int | None = None,
     device: str = "auto",
     precision: Literal["float32", "bf16"] = "float32",
@@ -68,6 +69,7 @@ def main(  # noqa: PLR0913
         reset_when: Start the memory over by what is seen: spent:N (the rates have added up to N, 60 by default, and the
             confidence is down), cut, or spent:N+cut.
         join: How the chunks between resets meet: exact (as published), scale (same camera, its scale by depth) or sim3.
+        refine: Yardstick: let bundle adjustment follow (longtake.refine), as `longtake reconstruct --refine` does.
         size: Longer side of the image that the model sees, in pixels; by default the model's own.
         device: auto (CUDA, then Apple's MPS, then the CPU), cpu, cuda, cuda:1, mps.
         precision: Matrices are multiplied in float32, or in bf16, which is faster where the processor has it.
@@ -113,7 +115,13 @@ def main(  # noqa: PLR0913
         from longtake.evaluation.benchmark.protocol import CLOUD_POINTS, DEPTH_PIXELS, Protocol
         from longtake.verbs._benchmark import open_takes, parse_lengths, run_dataset
 
-        alien = {"--batch": batch != 1, "--no-untrained": no_untrained, "--pictures": pictures, "--cache": cache}
+        alien = {
+            "--refine": refine,
+            "--batch": batch != 1,
+            "--no-untrained": no_untrained,
+            "--pictures": pictures,
+            "--cache": cache,
+        }
         _refuse(alien | {"--check": check}, "the yardstick (longtake evaluate FOLDER)")
         protocol = Protocol(
             dataset=words[0],
@@ -140,7 +148,7 @@ def main(  # noqa: PLR0913
     _refuse(alien, "a data set (longtake evaluate rgbd FOLDER)")
     sets = find_sets(Path(words[0]), takes, frames, stride)
     loaded = load(model, weights, device=device, size=size, precision=precision)
-    net, chosen = Net.of(loaded, join=join, reset_when=reset_when), wanted or rules_of(loaded)
+    net, chosen = Net.of(loaded, join=join, reset_when=reset_when, refine=refine), wanted or rules_of(loaded)
     nets = [(net, chosen)] + ([] if no_untrained else [(untrained_twin(net), chosen[:1])])
     report = run_yardstick(sets, nets, reset_every=reset_every, batch=batch, cache=cache or cache_folder(), fresh=fresh)
     console, grids = make_console(), report.grids()

@@ -21,6 +21,7 @@ def main(  # noqa: PLR0913
     reset_when: str | None = None,
     join: Literal["exact", "scale", "sim3"] | None = None,
     loop_closure: bool = False,
+    refine: bool = False,
     window: int | None = None,
     budget: int | None = None,
     camera: Literal["head", "solve"] = "head",
@@ -62,6 +63,8 @@ def main(  # noqa: PLR0913
         join: How the chunks between resets meet: exact (as published), scale (same camera, its scale by depth) or sim3;
             by default scale for longtake-small, exact for the others.
         loop_closure: Recognise places that were seen before, and correct the poses by them at the end.
+        refine: Let bundle adjustment follow: poses, depth and focal length are changed until the pictures of a window
+            agree. Frames are written up to 16 later, and a frame takes some 0.2 s more of a processor.
         window: Full attention (vggt) reads at most so many frames at once, the first and the newest; by default all.
         budget: A cache (streamvggt) keeps the keys of so many frames at most; by default all.
         camera: Poses as the model says them (head), or solved from its points (solve, with the extra `solve`).
@@ -103,6 +106,7 @@ def main(  # noqa: PLR0913
         reset_when=reset_when,
         join=join,
         loop_closure=loop_closure,
+        refine=refine,
         window=window,
         budget=budget,
         camera=camera,
