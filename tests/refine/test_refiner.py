@@ -10,13 +10,19 @@ import numpy as np
 import pytest
 import torch
 from hill import FOCAL, HEIGHT, WIDTH, Hill, make_hill
+from PIL import Image
 
 import longtake
+from longtake import cli
 from longtake.errors import CapabilityError, InputError
+from longtake.evaluation.nets import Net
+from longtake.evaluation.run import evaluate_takes
+from longtake.evaluation.sets import find_sets
 from longtake.frame import Prediction
 from longtake.geometry.camera import unproject
 from longtake.geometry.pose import inverse, transform
 from longtake.outputs import read_tum
+from longtake.outputs.manifest import read_manifest
 from longtake.refine import Refiner, Settings
 from longtake.refine.motion import exp_motion, log_motion
 
@@ -145,3 +151,35 @@ def test_a_take_is_refined_on_its_way_to_disk(tmp_path: Path) -> None:
     assert not np.allclose(poses[0], poses[1], atol=1e-4) and np.allclose(poses[0][0], poses[1][0])
     with pytest.raises(CapabilityError, match="revise"):
         longtake.reconstruct(video, model="vggt", refine=True, revise=True)
+
+
+def test_the_command_line_refines_and_a_replay_does_so_too(tmp_path: Path) -> None:
+    video = Path(__file__).resolve().parents[2] / "examples" / "office_walk.mp4"
+    words = ["--max-frames", "5", "--size", "96", "--refine", "--out", str(tmp_path / "take"), "--quiet"]
+    assert cli.main(["reconstruct", str(video), *words]) == 0
+    assert read_manifest(tmp_path / "take" / "manifest.json")["options"]["refine"] is True  # type: ignore[index]
+    assert cli.main(["replay", str(tmp_path / "take"), "--source", str(video), "--quiet"]) == 0
+
+
+def test_the_yardstick_refines_where_it_is_asked_to(tmp_path: Path) -> None:
+    """All frames count, and finished takes are kept apart from those without."""
+    hill = make_hill(6)
+    folder = tmp_path / "hill"
+    for name in ("rgb", "depth"):
+        (folder / name).mkdir(parents=True)
+    for t in range(6):
+        Image.fromarray(hill.images[t].numpy()).save(folder / "rgb" / f"{t:04}.png")
+        Image.fromarray((1000 * hill.depth[t].numpy()).astype(np.uint16)).save(folder / "depth" / f"{t:04}.png")
+    np.savetxt(folder / "poses.txt", hill.world_from_cam.reshape(6, 16).numpy())
+    np.savetxt(folder / "intrinsics.txt", hill.intrinsics.numpy())
+    takes = find_sets(folder, None, None, 1)[0].takes
+    model = longtake.load(size=64)
+    plain, refined = (
+        evaluate_takes(Net.of(model, refine=on), takes, "ttt3r", None, lengths=()) for on in (False, True)
+    )
+    assert [r.indices for r in plain] == [r.indices for r in refined]
+    assert all(bool(np.isfinite(r.world_from_cam).all()) for r in refined)
+    assert not np.allclose(plain[0].world_from_cam, refined[0].world_from_cam, atol=1e-5)
+    assert plain[0].figures.depth.pixels == refined[0].figures.depth.pixels
+    told = [Net.of(model, refine=on).settings() for on in (False, True)]
+    assert "refine" not in told[0] and told[1]["refine"]["window"] == 16

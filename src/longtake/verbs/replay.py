@@ -16,6 +16,7 @@ OPTIONS = (
     "reset_when",
     "join",
     "loop_closure",
+    "refine",
     "window",
     "budget",
     "camera",
@@ -68,7 +69,7 @@ def main(
     options = {key: old["options"].get(key) for key in OPTIONS}
     options["stride"] = options["stride"] or 1
     options["camera"] = options["camera"] or "head"
-    options |= {key: bool(options[key]) for key in ("loop_closure", "revise")}
+    options |= {key: bool(options[key]) for key in ("loop_closure", "refine", "revise")}
     options["join"] = options["join"] or "exact"
     if options["intrinsics"] is not None:
         options["intrinsics"] = np.array(options["intrinsics"], np.float64)
