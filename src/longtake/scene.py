@@ -161,7 +161,7 @@ def reconstruct(
         for the model.
     loop_closure: recognise places that were seen before and correct poses, path and cloud at the end (extra `eval`).
     refine: let bundle adjustment of overlapping windows follow (longtake.refine): poses, depth and, unless the camera
-        is known, focal length. Frames come out up to 16 later.
+        is known, focal length. Frames come out up to 20 later.
     window, budget: bounds of memories that grow with the take; see `Model.streams`.
     camera: "head" takes poses from the model, "solve" solves them from its points (extra `solve`).
     intrinsics: (3, 3) the camera's matrix in pixels of the source's frames, if it is known.

@@ -182,4 +182,4 @@ def test_the_yardstick_refines_where_it_is_asked_to(tmp_path: Path) -> None:
     assert not np.allclose(plain[0].world_from_cam, refined[0].world_from_cam, atol=1e-5)
     assert plain[0].figures.depth.pixels == refined[0].figures.depth.pixels
     told = [Net.of(model, refine=on).settings() for on in (False, True)]
-    assert "refine" not in told[0] and told[1]["refine"]["window"] == 16
+    assert "refine" not in told[0] and told[1]["refine"]["window"] == 20

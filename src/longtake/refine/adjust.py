@@ -54,7 +54,7 @@ class Adjusted:
     world_from_cam: Tensor  # (n, 4, 4)
     log_change: Tensor  # (n, H, W) to be added to the logarithm of depth
     log_focal: float  # to be added to the logarithm of both focal lengths
-    misfit: tuple[float, float]  # mean difference of pictures at the last size: as it came to that, and in the end
+    misfit: tuple[float, float]  # mean difference of pictures at the last size: as the model said, and in the end
     moved: float  # largest change of a pose from what the model said, in radians or shares of the median depth
 
 
@@ -74,16 +74,13 @@ def adjust(
     """
     settings = settings or Settings()
     work = _Window(images, depth, world_from_cam, intrinsics, settings, fixed)
-    before = after = float("nan")
-    for halvings, iterations in zip(work.halvings, settings.iterations, strict=True):
-        level = make_level(work.grey, work.depth, halvings, settings.grid, settings.share)
-        for number in range(iterations):
-            size, misfit = work.step(level)
-            before = misfit if number == 0 else before
-            if size < ENOUGH:
+    levels = [make_level(work.grey, work.depth, h, settings.grid, settings.share) for h in work.halvings]
+    before = work.misfit(levels[-1])
+    for level, iterations in zip(levels, settings.iterations, strict=True):
+        for _ in range(iterations):
+            if work.step(level) < ENOUGH:
                 break
-        after = work.misfit(level)
-    return work.result((before, after))
+    return work.result((before, work.misfit(levels[-1])))
 
 
 class _Window:
@@ -116,21 +113,21 @@ class _Window:
         self.halvings = (halvings + 1, halvings)
         self.rough = _roughness(settings.grid)
 
-    def step(self, level: Level) -> tuple[float, float]:
-        """One step; the largest change of a pose, and the mean difference of pictures before it."""
-        normal, right, misfit = self._evidence(level)
+    def step(self, level: Level) -> float:
+        """One step; the largest change of a pose."""
+        normal, right, _ = self._evidence(level)
         self._priors(normal, right)
         free = self._free()
         change = torch.zeros(len(right), dtype=torch.float64)
         small = normal[free][:, free]
         change[free] = torch.linalg.solve(small + 1e-9 * torch.eye(len(small), dtype=small.dtype), right[free])
         if not bool(change.isfinite().all()):
-            return 0.0, misfit
+            return 0.0
         motions = change[: 6 * self.n].view(self.n, 6)
         self.cams = exp_motion(motions) @ self.cams
         self.nodes = self.nodes + change[6 * self.n : -1].view_as(self.nodes)
         self.log_focal += float(change[-1])
-        return float(motions.abs().max()), misfit
+        return float(motions.abs().max())
 
     def misfit(self, level: Level) -> float:
         """Mean difference of pictures now; infinite where no frame is seen in another one."""

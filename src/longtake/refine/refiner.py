@@ -21,7 +21,7 @@ from longtake.refine.adjust import Adjusted, Settings, adjust
 from longtake.refine.motion import log_motion
 
 LOST = "lost"
-WORSE = 1.02  # pictures may fit this much less well before a window stays as the model said it
+BETTER = 0.99  # pictures must fit by so much better, or a window stays as the model said it
 KNOWN = 0.5  # share of a frame's pixels that must have a depth
 TURNED = 0.2  # radians that cameras must turn for pictures to tell a focal length
 FAR = 0.3  # radians, or shares of the depth: a pose that is moved further was not found
@@ -37,7 +37,9 @@ class Refiner:
     A frame that is lost begins anew: what came before is not compared with it. Raises InputError.
     """
 
-    def __init__(self, settings: Settings | None = None, *, window: int = 16, hop: int = 8, focal: bool = True) -> None:
+    def __init__(
+        self, settings: Settings | None = None, *, window: int = 20, hop: int = 16, focal: bool = True
+    ) -> None:
         if not 1 <= hop < window:
             raise InputError(f"window={window}, hop={hop}: give a hop of at least 1 and less than the window")
         self.settings = settings or Settings()
@@ -141,7 +143,7 @@ def _sound(found: Adjusted) -> bool:
     """Whether a window is worth having: finite, and its pictures fit no worse than before."""
     finite = all(bool(x.isfinite().all()) for x in (found.world_from_cam, found.log_change))
     near = found.moved < FAR and abs(found.log_focal) < WIDE
-    return finite and near and found.misfit[1] <= WORSE * found.misfit[0] < float("inf")
+    return finite and near and found.misfit[1] <= BETTER * found.misfit[0] < float("inf")
 
 
 def _usable(prediction: Prediction) -> bool:

@@ -23,7 +23,7 @@ PROBE = 5  # place of the probe among what a cross-attention is called with
 SOUND = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
 
 
-def sound_attention() -> AbstractContextManager[None]:
+def sound_attention() -> AbstractContextManager[Any]:
     """Within it, attention is any kernel but cuDNN's; a gradient comes from the kernel that went forward."""
     return sdpa_kernel(SOUND)
 

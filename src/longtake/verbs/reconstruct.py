@@ -64,7 +64,7 @@ def main(  # noqa: PLR0913
             by default scale for longtake-small, exact for the others.
         loop_closure: Recognise places that were seen before, and correct the poses by them at the end.
         refine: Let bundle adjustment follow: poses, depth and focal length are changed until the pictures of a window
-            agree. Frames are written up to 16 later, and a frame takes some 0.2 s more of a processor.
+            agree. Frames are written up to 20 later, and a frame takes some 0.2 s more of a processor.
         window: Full attention (vggt) reads at most so many frames at once, the first and the newest; by default all.
         budget: A cache (streamvggt) keeps the keys of so many frames at most; by default all.
         camera: Poses as the model says them (head), or solved from its points (solve, with the extra `solve`).
