@@ -95,13 +95,13 @@ class _Window:
         begin = depth[: max(1, fixed)]
         self.unit = float(begin[begin > 0].median())
         self.depth = depth.float() / self.unit
-        poses = poses.double().cpu()
+        poses = poses.cpu().double()
         self.world_from_first = poses[0]
         own = inverse(poses[0])[None] @ poses
         own[:, :3, 3] /= self.unit
         self.cams = inverse(own)  # cam_from_first, which is what is stepped
         self.prior = self.cams.clone()
-        self.intrinsics = intrinsics.double().cpu()
+        self.intrinsics = intrinsics.cpu().double()
         self.log_focal = 0.0
         self.nodes = torch.zeros(self.n, settings.grid[0] * settings.grid[1], dtype=torch.float64)
         self.fixed = max(1, fixed)
@@ -206,7 +206,7 @@ class _Window:
         parts = [columns[..., :13], columns[..., 13:] * own, *([] if theirs is None else [theirs])]
         jacobian = torch.cat(parts, -1)  # (J, P, C)
         scaled = (jacobian * weight[..., None]).mT
-        squares, sides = (scaled @ jacobian).double().cpu(), (scaled @ off[..., None])[..., 0].double().cpu()
+        squares, sides = (scaled @ jacobian).cpu().double(), (scaled @ off[..., None])[..., 0].cpu().double()
         count = self.nodes.shape[1]
         begin = 6 * self.n
         for pair, j in enumerate(others):

@@ -105,7 +105,7 @@ class Refiner:
         if not self.focal:
             return None
         if self.camera is None:
-            self.camera = torch.stack([p.intrinsics.double().cpu() for p in said]).median(0).values
+            self.camera = torch.stack([p.intrinsics.cpu().double() for p in said]).median(0).values
         return self.camera
 
     def _adjusted(self, old: list[Prediction], new: list[Prediction]) -> list[Prediction]:
@@ -122,7 +122,7 @@ class Refiner:
             torch.stack([p.image.cpu() for p in frames]),
             torch.stack([p.depth.float().cpu() for p in frames]),
             torch.stack([_pose(p) for p in frames]),
-            torch.stack([p.intrinsics.double().cpu() for p in new]).median(0).values,
+            torch.stack([p.intrinsics.cpu().double() for p in new]).median(0).values,
             settings,
             fixed=len(old) or 1,
         )
@@ -159,7 +159,7 @@ def _turned(frames: list[Prediction]) -> float:
 
 
 def _pose(prediction: Prediction) -> Tensor:
-    return prediction.world_from_cam.detach().double().cpu()
+    return prediction.world_from_cam.detach().cpu().double()
 
 
 def _changed(prediction: Prediction, world_from_cam: Tensor, log_change: Tensor, camera: Tensor | None) -> Prediction:
@@ -169,7 +169,7 @@ def _changed(prediction: Prediction, world_from_cam: Tensor, log_change: Tensor,
     intrinsics = prediction.intrinsics if camera is None else camera.to(prediction.intrinsics)
     wider = [float(prediction.intrinsics[i, i] / intrinsics[i, i]) for i in (0, 1)]
     own = prediction.points_self * stretch[..., None] * prediction.points_self.new_tensor([*wider, 1.0])
-    move = world_from_cam.double().cpu() @ inverse(_pose(prediction))
+    move = world_from_cam.cpu().double() @ inverse(_pose(prediction))
     return replace(
         prediction,
         world_from_cam=pose,
