@@ -173,7 +173,8 @@ def test_other_roundings_fail(
     lines = [line for line in capsys.readouterr().out.splitlines() if " half rope " in line]
     for dtype in ("float64", "float32"):
         assert any(f" {dtype}  " in line and " FAIL" in line for line in lines)
-    assert not [line for line in lines if " NOISE" in line]
+    # Which lines of float32 drown in its own noise depends on the processor; those of float64 never do.
+    assert not [line for line in lines if " NOISE" in line and " float64  " in line]
 
 
 @pytest.mark.parametrize("name", CASES)

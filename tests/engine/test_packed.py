@@ -101,3 +101,14 @@ def test_what_load_gives_on_the_cpu_says_so() -> None:
     assert packed(model.module) and model.stream().describe()["packed"]
     assert model.stream().describe()["threads"] == torch.get_num_threads()
     assert not packed(unpack(model.module)) and not model.stream().describe()["packed"]
+
+
+def test_a_type_that_onednn_has_no_blocks_for_is_multiplied_as_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on processors without the instructions for bfloat16."""
+    layer = nn.Linear(64, 64).to(torch.bfloat16)
+    x = torch.randn(3, 64, generator=torch.Generator().manual_seed(0)).to(torch.bfloat16)
+    with torch.no_grad():
+        plain = layer(x)
+        pack(layer)
+        monkeypatch.setattr("longtake.engine.packed._takes", lambda dtype: dtype == torch.float32)
+        assert torch.equal(layer(x), plain)

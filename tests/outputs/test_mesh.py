@@ -19,7 +19,7 @@ from longtake.outputs.exports import export
 from longtake.outputs.exports.mesh import choose_voxel, usable_depth
 from longtake.outputs.take import read_take
 
-pytest.importorskip("open3d", reason="needs the extra mesh")
+pytest.importorskip("open3d", reason="needs the extra mesh", exc_type=ImportError)
 
 HALF = np.array([2.0, 1.5, 2.5])  # of the room's sides
 PAINT = np.array([[200, 60, 60], [60, 200, 60], [60, 60, 200]], np.uint8)  # of the walls across x, y and z

@@ -9,6 +9,7 @@ are the same up to the order of the sums.
 from __future__ import annotations
 
 import platform
+from functools import cache
 from typing import Any
 
 import torch
@@ -31,13 +32,25 @@ class PackedLinear(nn.Linear):
             return linear(input, weight, self.bias)
         if torch.is_autocast_enabled("cpu"):
             input = input.to(torch.get_autocast_dtype("cpu"))
-        if not weight.dtype == input.dtype in (torch.float32, torch.bfloat16):
+        if not (weight.dtype == input.dtype and _takes(weight.dtype)):
             return linear(input, weight, self.bias)
         key = (weight.data_ptr(), weight._version, weight.dtype)
         copy: _Copy = self._copy  # type: ignore[assignment]
         if copy.key != key:
             copy.blocks, copy.key = torch.ops.mkldnn._reorder_linear_weight(weight.detach()), key
         return torch.ops.mkldnn._linear_pointwise(input, copy.blocks, self.bias, "none", [], "")
+
+
+@cache
+def _takes(dtype: torch.dtype) -> bool:
+    """Whether oneDNN has blocks for this type here: for bfloat16 it wants instructions that not every processor has."""
+    if dtype not in (torch.float32, torch.bfloat16):
+        return False
+    try:
+        torch.ops.mkldnn._reorder_linear_weight(torch.zeros(16, 16, dtype=dtype))
+    except RuntimeError:
+        return False
+    return True
 
 
 class _Copy:
