@@ -6,8 +6,8 @@
 
 Weights are random: no file is needed, and the numbers say what arithmetic does, not how good a reconstruction is. Takes
 are drawn rooms, walked as streams of one batch under TTT3R's rule. Poses: distance of the camera's centre over the mean
-distance that the take's camera has from the origin, and the angle between rotations. Depth: mean of |log ratio| over
-the pixels. Means over takes, at frames 1, 2, 4, 8 and so on and over all frames.
+distance that the take's camera has from the origin, and the angle between rotations in degrees. Depth: mean difference
+along the camera's axis over the mean distance along it. Means over takes, at frames 1, 2, 4 and so on and over all.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ def walk(precision: str, pictures: np.ndarray, options: argparse.Namespace, devi
     poses, depth = [], []
     for frame in pictures:
         said = [one for one in streams.step(list(frame)) if one is not None]
-        poses.append(torch.stack([torch.as_tensor(one.world_from_cam).double().cpu() for one in said]))
-        z = [torch.as_tensor(one.points_self)[::STRIDE, ::STRIDE, 2].double().cpu() for one in said]
+        poses.append(torch.stack([torch.as_tensor(one.world_from_cam).cpu().double() for one in said]))
+        z = [torch.as_tensor(one.points_self)[::STRIDE, ::STRIDE, 2].cpu().double() for one in said]
         depth.append(torch.stack(z))
     return {"poses": torch.stack(poses), "depth": torch.stack(depth)}
 
